@@ -1,0 +1,16 @@
+// Package control knows the records of an application's control topic and what they add up
+// to: which timelines were named, which one counts, and whether a lane must stop.
+//
+// The topic outlives timelines; its records are never overwritten by meaning, only added. A
+// timeline is born with the record Born, written in the same transaction as the first
+// positions of all its tasks. A rewind names the next timeline with Intent, makes it count
+// with Active and gives birth to it; an abandoned one is taken back with Cancelled.
+//
+//	Born 1 ─► ... ─► Intent 2 ─► Active 2 ─► Born 2 ─► ...
+//	                    └─► Cancelled 2 ─► Intent 3 ─► ...
+//
+// Reading the topic to its end after each initialisation of a producer is what stops the
+// lanes of an old timeline: a lane is fenced, or it sees the intent (State.Check).
+//
+// The package is pure: bytes in, values out.
+package control

@@ -1,0 +1,172 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// version of the values. A new field or another meaning needs the next number: old releases
+// must stop at what they do not know, because it may forbid them to go on.
+const version = 1
+
+const opening = `{"version":1,`
+
+// Record is one of Born, Intent, Active and Cancelled.
+type Record interface {
+	kind() string
+	timeline() uint32
+	check() error
+}
+
+type (
+	// Born says that all tasks of the timeline have positions and its topics exist.
+	Born struct {
+		Timeline           uint32            `json:"timeline"`
+		Fingerprint        string            `json:"fingerprint"`
+		InternalPartitions int32             `json:"internalPartitions"`
+		Partitions         map[string]int32  `json:"partitions"` // of every source and internal topic
+		TopicIDs           map[string]string `json:"topicIds"`
+		Wall               int64             `json:"wall"` // ms since 1970, for people
+		Plan               json.RawMessage   `json:"plan"`
+	}
+	// Intent says that somebody prepares the timeline: lanes of older ones stop.
+	Intent struct {
+		Timeline uint32 `json:"timeline"`
+		By       string `json:"by"` // who, for people
+		Wall     int64  `json:"wall"`
+	}
+	// Active says that the timeline counts and nothing older does.
+	Active struct {
+		Timeline    uint32          `json:"timeline"`
+		From        uint32          `json:"from"` // timeline of the state it starts with
+		Cut         uint64          `json:"cut"`  // highest cut id used up to here
+		Fingerprint string          `json:"fingerprint"`
+		Wall        int64           `json:"wall"`
+		Base        json.RawMessage `json:"base"` // state objects, positions and superseded ranges, by the rewind
+	}
+	// Cancelled takes an intent back: the older timeline may go on.
+	Cancelled struct {
+		Timeline uint32 `json:"timeline"`
+		By       string `json:"by"`
+		Wall     int64  `json:"wall"`
+	}
+)
+
+func (Born) kind() string      { return "born" }
+func (Intent) kind() string    { return "intent" }
+func (Active) kind() string    { return "active" }
+func (Cancelled) kind() string { return "cancelled" }
+
+func (r Born) timeline() uint32      { return r.Timeline }
+func (r Intent) timeline() uint32    { return r.Timeline }
+func (r Active) timeline() uint32    { return r.Timeline }
+func (r Cancelled) timeline() uint32 { return r.Timeline }
+
+func (r Born) check() error {
+	if r.Fingerprint == "" || len(r.Plan) == 0 || r.InternalPartitions < 1 {
+		return errors.New("fingerprint, plan or number of internal partitions is missing")
+	}
+	for topic, n := range r.Partitions {
+		if n < 1 {
+			return fmt.Errorf("topic %s has %d partitions", topic, n)
+		}
+	}
+	return nil
+}
+func (r Intent) check() error { return nil }
+func (r Active) check() error {
+	if r.From >= r.Timeline {
+		return fmt.Errorf("it starts from timeline %d, which is not older", r.From)
+	}
+	return nil
+}
+func (r Cancelled) check() error { return nil }
+
+var (
+	// ErrCorrupt is returned when a control record is not what weir writes.
+	ErrCorrupt = errors.New("control: not in weir's format")
+	// ErrNewer is returned when a control record was written by a newer release.
+	ErrNewer = errors.New("control: written by a newer release of weir; run that release or a later one")
+)
+
+// Encode gives key and value of the record. The key is "kind.timeline", so that records of
+// one kind do not replace each other if somebody compacts the topic.
+func Encode(r Record) (key, value []byte, err error) {
+	if r.timeline() == 0 {
+		return nil, nil, fmt.Errorf("encode control record %s: timelines count from 1", r.kind())
+	}
+	if err := r.check(); err != nil {
+		return nil, nil, fmt.Errorf("encode control record %s.%d: %w", r.kind(), r.timeline(), err)
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode control record %s.%d: %w", r.kind(), r.timeline(), err)
+	}
+	value = append(value, opening...)
+	return fmt.Appendf(nil, "%s.%d", r.kind(), r.timeline()), append(value, body[1:]...), nil
+}
+
+// Decode reads what Encode gives. Errors wrap ErrCorrupt or ErrNewer.
+func Decode(key, value []byte) (Record, error) {
+	kind, number, dotted := strings.Cut(string(key), ".")
+	corrupt := func(why any) (Record, error) {
+		return nil, fmt.Errorf("decode control record %.80q: %v: %w", key, why, ErrCorrupt)
+	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(value, &head); err != nil {
+		return corrupt(err)
+	}
+	if head.Version > version {
+		return nil, fmt.Errorf("decode control record %.80q of version %d, known is %d: %w", key, head.Version, version, ErrNewer)
+	}
+	// The version stands in front of the record's own fields, written as Encode does.
+	body, found := bytes.CutPrefix(value, []byte(opening))
+	if !found || !dotted {
+		return corrupt("no kind or version")
+	}
+	body = append([]byte{'{'}, body...)
+	var r Record
+	var err error
+	switch kind {
+	case "born":
+		r, err = decode[Born](body)
+	case "intent":
+		r, err = decode[Intent](body)
+	case "active":
+		r, err = decode[Active](body)
+	case "cancelled":
+		r, err = decode[Cancelled](body)
+	default:
+		return nil, fmt.Errorf("decode control record %.80q: unknown kind: %w", key, ErrNewer)
+	}
+	if err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		return corrupt(err)
+	}
+	if r.timeline() == 0 || strconv.FormatUint(uint64(r.timeline()), 10) != number {
+		return corrupt(fmt.Sprintf("the value is of timeline %d", r.timeline()))
+	}
+	return r, nil
+}
+
+func decode[R Record](body []byte) (Record, error) {
+	var r R
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("bytes behind the value")
+	}
+	return r, nil
+}

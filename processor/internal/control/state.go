@@ -1,0 +1,141 @@
+package control
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// State is what the records of the topic add up to, read in order from the first. The zero
+// value is an application that was never born.
+//
+// Invariant: active <= named; every pending intent is newer than active.
+type State struct {
+	named   uint32 // highest timeline in any record: never used again
+	active  uint32 // the timeline that counts, 0: none
+	cut     uint64 // highest cut id used before the active timeline
+	born    map[uint32]Born
+	pending map[uint32]Intent
+}
+
+// OrderError is returned by Apply when a record cannot follow the ones before it: two
+// programs gave birth or rewound at once, or somebody else wrote to the topic.
+type OrderError struct {
+	Kind             string
+	Timeline, Active uint32
+	Why              string
+}
+
+func (e *OrderError) Error() string {
+	return fmt.Sprintf("control record %s.%d after active timeline %d: %s: the control topic was written by something else than weir, or was truncated",
+		e.Kind, e.Timeline, e.Active, e.Why)
+}
+
+// Apply adds the next record of the topic.
+func (s *State) Apply(r Record) error {
+	l := r.timeline()
+	refuse := func(why string) error {
+		return &OrderError{Kind: r.kind(), Timeline: l, Active: s.active, Why: why}
+	}
+	switch r := r.(type) {
+	case Born:
+		if _, twice := s.born[l]; twice {
+			return refuse("it is born already")
+		}
+		// The first birth activates; later timelines are activated by a rewind before.
+		if s.active != 0 && l != s.active {
+			return refuse("this timeline is not active")
+		}
+		if s.active == 0 && l <= s.named {
+			return refuse("the number was used before")
+		}
+		if s.born == nil {
+			s.born = make(map[uint32]Born)
+		}
+		s.born[l] = r
+		s.active = l
+	case Intent:
+		if l <= s.named {
+			return refuse("the number was used before")
+		}
+		if s.pending == nil {
+			s.pending = make(map[uint32]Intent)
+		}
+		s.pending[l] = r
+	case Active:
+		if _, intended := s.pending[l]; !intended {
+			return refuse("no intent is pending")
+		}
+		s.active, s.cut = l, r.Cut
+		// Each attempt takes a fresh number: the older ones died.
+		maps.DeleteFunc(s.pending, func(intent uint32, _ Intent) bool { return intent <= l })
+	case Cancelled:
+		if _, intended := s.pending[l]; !intended {
+			return refuse("no intent is pending")
+		}
+		delete(s.pending, l)
+	default:
+		return refuse("unknown record")
+	}
+	s.named = max(s.named, l)
+	return nil
+}
+
+// Active is the timeline that counts, 0 before the first birth. It may still have to be born
+// (Newest says no) when a rewind died between activation and birth.
+func (s *State) Active() uint32 { return s.active }
+
+// Newest is the birth of the active timeline.
+func (s *State) Newest() (Born, bool) {
+	b, ok := s.born[s.active]
+	return b, ok
+}
+
+// Birth is that of any timeline.
+func (s *State) Birth(timeline uint32) (Born, bool) {
+	b, ok := s.born[timeline]
+	return b, ok
+}
+
+// Next is a number for a timeline that was never used.
+func (s *State) Next() uint32 { return s.named + 1 }
+
+// Cut is the highest cut id that was used before the active timeline.
+func (s *State) Cut() uint64 { return s.cut }
+
+// Pending are the intents that were neither activated nor cancelled, oldest first.
+func (s *State) Pending() []Intent {
+	intents := make([]Intent, 0, len(s.pending))
+	for _, l := range slices.Sorted(maps.Keys(s.pending)) {
+		intents = append(intents, s.pending[l])
+	}
+	return intents
+}
+
+// StopError is returned by Check: lanes of the timeline must not begin a transaction.
+type StopError struct {
+	Timeline uint32 // of the lane
+	Newer    uint32
+	Intended bool   // it is prepared but does not count yet
+	By       string // who prepares it
+}
+
+func (e *StopError) Error() string {
+	if e.Intended {
+		return fmt.Sprintf("stop: timeline %d is intended by %q, this worker runs timeline %d: start it again when the rewind is done, or cancel the rewind", e.Newer, e.By, e.Timeline)
+	}
+	return fmt.Sprintf("stop: timeline %d is newer, this worker runs timeline %d: start it again to join the new one", e.Newer, e.Timeline)
+}
+
+// Check says whether a lane of the timeline may go on: nil, or *StopError.
+func (s *State) Check(timeline uint32) error {
+	if s.active > timeline {
+		return &StopError{Timeline: timeline, Newer: s.active}
+	}
+	for _, intent := range s.Pending() {
+		if intent.Timeline > timeline {
+			return &StopError{Timeline: timeline, Newer: intent.Timeline, Intended: true, By: intent.By}
+		}
+	}
+	return nil
+}
