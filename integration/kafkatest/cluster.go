@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Version is the Apache Kafka that the Java way runs and that the default image holds.
@@ -182,15 +183,14 @@ func (c *Cluster) waitReady(ctx context.Context, i int) error {
 		return fmt.Errorf("kafkatest: client for %s: %w", c.addrs[i], err)
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	last := errors.New("no answer yet")
 	for {
 		if !c.nodes[i].alive() {
 			return fmt.Errorf("kafkatest: %s: broker %d ended while starting, last words:\n%s", c.way, i, tail(c.nodes[i].logs(), 20))
 		}
-		if last = c.ready(ctx, admin); last == nil {
+		if last = c.ready(ctx, client); last == nil {
 			return nil
 		}
 		select {
@@ -202,10 +202,11 @@ func (c *Cluster) waitReady(ctx context.Context, i int) error {
 	}
 }
 
-func (c *Cluster) ready(ctx context.Context, admin *kadm.Client) error {
+// ready sends the request itself: the admin client would answer from what it remembers for seconds.
+func (c *Cluster) ready(ctx context.Context, client *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	md, err := admin.Metadata(ctx)
+	md, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func (c *Cluster) ready(ctx context.Context, admin *kadm.Client) error {
 	for _, t := range md.Topics {
 		for _, p := range t.Partitions {
 			if p.Leader < 0 {
-				return fmt.Errorf("%s/%d has no leader", p.Topic, p.Partition)
+				return fmt.Errorf("%s/%d has no leader", *t.Topic, p.Partition)
 			}
 		}
 	}

@@ -211,8 +211,13 @@ func (c *Cluster) Leader(t testing.TB, topic string, partition int32) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var details kadm.TopicDetails
-	details, err := c.Admin().ListTopics(ctx, topic)
+	// A client of its own: one that lives longer answers from what it remembers.
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.addrs...))
+	if err != nil {
+		t.Fatalf("kafkatest: client: %v", err)
+	}
+	defer client.Close()
+	details, err := kadm.NewClient(client).ListTopics(ctx, topic)
 	if err != nil {
 		t.Fatalf("kafkatest: metadata of %s: %v", topic, err)
 	}

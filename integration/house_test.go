@@ -1,0 +1,126 @@
+package integration
+
+import (
+	"bytes"
+	"go/format"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// topLevel is what a stranger may find when opening the repository, and nothing else.
+var topLevel = strings.Fields(`cmd processor offsets changelog topology integration deploy docs .ci .github
+	go.mod go.sum docker-compose.yml Dockerfile Makefile README.md DESIGN.md FORMAT.md CHANGELOG.md CONTRIBUTING.md
+	SECURITY.md LICENSE .gitignore .gitattributes .golangci.yml .golangci.yaml .dockerignore .editorconfig`)
+
+// tracked are the files in the repository; outside of a git work tree, as in a source archive, the test is skipped.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files")
+	cmd.Dir = root(t)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("git ls-files: %v", err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestTopLevelHoldsWhatAStrangerNeeds(t *testing.T) {
+	for _, f := range tracked(t) {
+		first, _, _ := strings.Cut(f, "/")
+		if !slices.Contains(topLevel, first) {
+			t.Errorf("unexpected at the top level: %s", first)
+		}
+	}
+}
+
+// longLimit is what a person reads in one sitting. A longer file says why in a comment that begins with "Long file:".
+const longLimit = 500
+
+func TestSourceFilesAreFormattedAndShort(t *testing.T) {
+	dir := root(t)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() != "." && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		formatted, err := format.Source(src)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return nil
+		}
+		if !bytes.Equal(src, formatted) {
+			t.Errorf("%s: gofmt would change it", name)
+		}
+		lines := bytes.Count(src, []byte("\n"))
+		if lines > longLimit && !strings.HasSuffix(name, "_test.go") && !bytes.Contains(src, []byte("// Long file:")) {
+			t.Errorf("%s has %d lines: split it by idea, or say why not after \"Long file:\"", name, lines)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// No reflection per record: the packages that a record passes do not import it at all. Codecs may, once per type.
+func TestHotPathHasNoReflection(t *testing.T) {
+	hot := []string{"topology", "topology/task", "topology/window", "changelog", "processor", "offsets"}
+	for _, p := range packages(t) {
+		if slices.Contains(hot, p.ours()) && slices.Contains(p.Imports, "reflect") {
+			t.Errorf("%s imports reflect", p.ours())
+		}
+	}
+}
+
+// Every package is opened by a doc.go that its user reads before the code; a command has its comment in main.go.
+func TestPackagesAreDocumented(t *testing.T) {
+	for _, p := range packages(t) {
+		file := "doc.go"
+		if _, err := os.Stat(filepath.Join(p.Dir, "main.go")); err == nil {
+			file = "main.go"
+		}
+		src, err := os.ReadFile(filepath.Join(p.Dir, file))
+		if err != nil {
+			t.Errorf("%s has no doc.go", p.ours())
+			continue
+		}
+		if !bytes.HasPrefix(src, []byte("// ")) && !bytes.HasPrefix(src, []byte("/*")) {
+			t.Errorf("%s/%s does not begin with the package's comment", p.ours(), file)
+		}
+	}
+}
+
+func TestReadmeProgramIsTheExample(t *testing.T) {
+	dir := root(t)
+	program, err := os.ReadFile(filepath.Join(dir, "cmd/examples/wordcount/main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "```go\n")
+	shown, _, closed := strings.Cut(rest, "```\n")
+	if !found || !closed {
+		t.Fatal("README.md shows no Go program")
+	}
+	if shown != string(program) {
+		t.Error("the first program in README.md is not cmd/examples/wordcount/main.go: copy the file into it")
+	}
+}
