@@ -1,0 +1,356 @@
+package changelog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// applier is the one goroutine that writes to Badger, so that timestamps grow with each
+// write and what is below the last one may be discarded. Jobs run in order of submission.
+type applier struct {
+	db   *DB
+	last uint64 // highest timestamp in Badger
+	from []byte // wipe goes on here, so as not to walk over its own deletes again
+
+	mu      sync.Mutex // guards the next four
+	queue   []job
+	dead    []incarnation // rows to be deleted when there is nothing else to do
+	stopped bool
+	spare   []*batch
+
+	wake chan struct{}
+	over chan struct{}
+}
+
+// job is one write; run gets two new timestamps, ts and ts+1. done, if set, is called after it.
+type job struct {
+	run  func(ts uint64) error
+	done func(error)
+}
+
+const (
+	wipeRows  = 2000 // rows deleted in one go
+	wipePause = 20 * time.Millisecond
+)
+
+func (a *applier) start(db *DB) error {
+	a.db = db
+	a.last = db.badger.MaxVersion()
+	db.badger.SetDiscardTs(a.last)
+	a.wake, a.over = make(chan struct{}, 1), make(chan struct{})
+	txn := db.badger.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{0, 0, 0, 0, rowDead}})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if len(key) != 9 {
+			return fmt.Errorf("key %x: %w", key, errDamaged)
+		}
+		inc := incarnation(binary.BigEndian.Uint32(key[5:]))
+		a.dead = append(a.dead, inc)
+	}
+	go a.loop()
+	return nil
+}
+
+func (a *applier) submit(j job) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return ErrClosed
+	}
+	a.queue = append(a.queue, j)
+	a.nudge()
+	return nil
+}
+
+func (a *applier) nudge() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop finishes the queue.
+func (a *applier) stop() {
+	a.mu.Lock()
+	a.stopped = true
+	a.mu.Unlock()
+	a.nudge()
+	<-a.over
+}
+
+func (a *applier) loop() {
+	defer close(a.over)
+	for {
+		a.mu.Lock()
+		queue, wiping, stopped := a.queue, len(a.dead) > 0, a.stopped
+		a.queue = nil
+		a.mu.Unlock()
+		for _, j := range queue {
+			a.do(j)
+		}
+		switch {
+		case len(queue) > 0:
+		case stopped:
+			return
+		case wiping:
+			a.do(job{run: a.wipe})
+			pause := time.NewTimer(wipePause)
+			select {
+			case <-a.wake:
+			case <-pause.C:
+			}
+			pause.Stop()
+		default:
+			<-a.wake
+		}
+	}
+}
+
+func (a *applier) do(j job) {
+	ts := a.last + 1
+	err := j.run(ts)
+	a.last = ts + 1 // also after an error: some of it may be there
+	a.db.badger.SetDiscardTs(a.last)
+	if j.done != nil {
+		j.done(err)
+	}
+}
+
+// batch is a part of a wave: rows of one store, copied out of its memory.
+type batch struct {
+	store  *Store
+	inc    incarnation
+	buf    []byte
+	rows   []batchRow
+	list   []badger.Entry
+	reach  int64   // changelog end that the rows may be as new as; -1: not known
+	marker *Marker // to be written behind the rows
+	last   bool    // of its wave
+	number uint64
+}
+
+type batchRow struct {
+	at, key, value int // buf[at:at+key] and what follows; value -1: delete
+}
+
+func (db *DB) newBatch(s *Store) *batch {
+	a := &db.applier
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := &batch{}
+	if n := len(a.spare); n > 0 {
+		b, a.spare = a.spare[n-1], a.spare[:n-1]
+	}
+	*b = batch{store: s, inc: s.inc, buf: b.buf[:0], rows: b.rows[:0], list: b.list[:0]}
+	return b
+}
+
+func (b *batch) add(key, value []byte, del bool) {
+	r := batchRow{at: len(b.buf), key: prefixLen + len(key), value: len(value)}
+	if del {
+		r.value = -1
+	}
+	b.buf = append(b.buf, byte(b.inc>>24), byte(b.inc>>16), byte(b.inc>>8), byte(b.inc))
+	b.buf = append(append(b.buf, key...), value...)
+	b.rows = append(b.rows, r)
+}
+
+func (b *batch) job() job {
+	return job{run: b.write, done: b.finish}
+}
+
+// write puts the rows into Badger and then, when all of them are there, the marker.
+func (b *batch) write(ts uint64) error {
+	s, db := b.store, b.store.db
+	if err := s.failed(); err != nil {
+		return err // the wave has a hole: no marker
+	}
+	if err := db.checkFree(); err != nil {
+		return err
+	}
+	if len(b.rows) > 0 {
+		wb := db.badger.NewWriteBatchAt(ts)
+		if err := b.fill(wb); err != nil {
+			wb.Cancel()
+			return err
+		}
+		// A write batch is committed in parts, asynchronously: nil from Flush, and only
+		// that, says that all are there.
+		if err := wb.Flush(); err != nil {
+			return err
+		}
+	}
+	if b.marker == nil {
+		return nil
+	}
+	b.marker.Wall = db.now().UnixMilli()
+	txn := db.badger.NewTransactionAt(math.MaxUint64, true)
+	defer txn.Discard()
+	if err := txn.Set(systemKey(rowMarker, b.inc), b.marker.encode()); err != nil {
+		return err
+	}
+	if err := txn.Set(systemKey(rowReach, b.inc), encodeEnd(max(b.reach, b.marker.End))); err != nil {
+		return err
+	}
+	return txn.CommitAt(ts+1, nil)
+}
+
+func (b *batch) fill(wb *badger.WriteBatch) error {
+	if b.reach >= 0 { // first, so that no row is there without it
+		if err := wb.Set(systemKey(rowReach, b.inc), encodeEnd(b.reach)); err != nil {
+			return err
+		}
+	}
+	if cap(b.list) < len(b.rows) {
+		b.list = make([]badger.Entry, 0, len(b.rows)+len(b.rows)/4)
+	}
+	for _, r := range b.rows {
+		key := b.buf[r.at : r.at+r.key : r.at+r.key]
+		if r.value < 0 {
+			if err := wb.Delete(key); err != nil {
+				return err
+			}
+			continue
+		}
+		at := r.at + r.key
+		b.list = append(b.list, badger.Entry{Key: key, Value: b.buf[at : at+r.value : at+r.value]})
+		if err := wb.SetEntry(&b.list[len(b.list)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish tells the store. After an error done does not advance, so that the rows of the
+// failed batch stay in memory.
+func (b *batch) finish(err error) {
+	s := b.store
+	if err != nil {
+		s.fail(err)
+		s.queued.Add(-int64(len(b.buf)))
+		return
+	}
+	if b.marker != nil {
+		s.db.lag.Add(max(0, s.markerEnd.Load()) - b.marker.End)
+		s.markerEnd.Store(b.marker.End)
+	}
+	if b.last {
+		s.figures.waves.Add(1)
+	}
+	s.queued.Add(-int64(len(b.buf)))
+	s.done.Store(b.number)
+	a := &s.db.applier
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.spare) < 4 && cap(b.buf) <= 2*sliceBytes {
+		clear(b.list)
+		b.store, b.marker = nil, nil
+		a.spare = append(a.spare, b)
+	}
+}
+
+// nextIncarnation gives the store a new life on disk. The old one's rows are deleted
+// later; its marker goes at once, in the same transaction.
+func (a *applier) nextIncarnation(id StoreID) (incarnation, error) {
+	var inc, old uint32
+	result := make(chan error, 1)
+	run := func(ts uint64) error {
+		if err := a.db.checkFree(); err != nil {
+			return err
+		}
+		txn := a.db.badger.NewTransactionAt(math.MaxUint64, true)
+		defer txn.Discard()
+		highest, _, err := get(txn, nextKey(), decodeUint32)
+		if err != nil {
+			return err
+		}
+		if old, _, err = get(txn, storeKey(id), decodeUint32); err != nil {
+			return err
+		}
+		inc = max(highest, old) + 1
+		set := func(key, value []byte) {
+			err = errors.Join(err, txn.Set(key, value))
+		}
+		set(nextKey(), encodeUint32(inc))
+		set(storeKey(id), encodeUint32(inc))
+		if old != 0 {
+			set(systemKey(rowDead, incarnation(old)), nil)
+			err = errors.Join(err,
+				txn.Delete(systemKey(rowMarker, incarnation(old))),
+				txn.Delete(systemKey(rowReach, incarnation(old))))
+		}
+		if err != nil {
+			return err
+		}
+		return txn.CommitAt(ts, nil)
+	}
+	if err := a.submit(job{run: run, done: func(err error) { result <- err }}); err != nil {
+		return 0, err
+	}
+	if err := <-result; err != nil {
+		return 0, err
+	}
+	if old != 0 {
+		a.mu.Lock()
+		a.dead = append(a.dead, incarnation(old))
+		a.mu.Unlock()
+		a.nudge()
+	}
+	return incarnation(inc), nil
+}
+
+// wipe deletes some rows of a dead incarnation. Not DropPrefix: that one stops all
+// writers and compactions.
+func (a *applier) wipe(ts uint64) error {
+	a.mu.Lock()
+	inc := a.dead[0]
+	a.mu.Unlock()
+	if a.db.checkFree() != nil {
+		return nil // later
+	}
+	txn := a.db.badger.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	wb := a.db.badger.NewWriteBatchAt(ts)
+	n, err := a.wipeSlice(txn, wb, inc)
+	if err != nil {
+		wb.Cancel()
+	} else {
+		err = wb.Flush()
+	}
+	if err != nil {
+		a.db.opt.Logger.Warningf("deleting rows of a former store: %v", err)
+	}
+	if n < wipeRows {
+		a.from = nil
+		a.mu.Lock()
+		a.dead = a.dead[1:]
+		a.mu.Unlock()
+	}
+	return nil
+}
+
+func (a *applier) wipeSlice(txn *badger.Txn, wb *badger.WriteBatch, inc incarnation) (n int, err error) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: inc.prefix()})
+	defer it.Close()
+	for it.Seek(append(inc.prefix(), a.from...)); it.Valid() && n < wipeRows; it.Next() {
+		key := it.Item().KeyCopy(nil)
+		if err := wb.Delete(key); err != nil {
+			return n, err
+		}
+		a.from = key[prefixLen:]
+		n++
+	}
+	if n < wipeRows {
+		return n, wb.Delete(systemKey(rowDead, inc))
+	}
+	return n, nil
+}

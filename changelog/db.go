@@ -1,0 +1,331 @@
+package changelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/weir-stream/weir/offsets"
+)
+
+// DBOptions of Open. Dir and Application are required.
+type DBOptions struct {
+	Dir         string // state directory, made if absent
+	Application string // whose it is
+
+	// CacheBytes bounds the rows in memory of all stores together. Rows of the open epoch
+	// and rows not yet applied cannot be dropped: end the epoch early (EpochBytes) to keep
+	// the first small. Default 256 MiB.
+	CacheBytes int64
+	// MinFree is kept free on the file system; with less, nothing is written. Default 256 MiB.
+	MinFree uint64
+	// ApplyInterval is the longest time between two starts of a wave of writes to disk.
+	// Longer: fewer writes of rows that change often. Default 5 s.
+	ApplyInterval time.Duration
+	// MaxLag bounds the changelog records, of all stores together, that a restart after a
+	// kill has to replay; waves start early to keep it. Default 1,500,000.
+	MaxLag int64
+	// Logger gets Badger's messages. Default: dropped.
+	Logger badger.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// Boot is the id of the machine's current life. Default: the kernel's boot id.
+	Boot string
+}
+
+func (o DBOptions) withDefaults() DBOptions {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 256 << 20
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 256 << 20
+	}
+	if o.ApplyInterval <= 0 {
+		o.ApplyInterval = 5 * time.Second
+	}
+	if o.MaxLag <= 0 {
+		o.MaxLag = 1_500_000
+	}
+	if o.Logger == nil {
+		o.Logger = silent{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Boot == "" {
+		o.Boot = bootID()
+	}
+	return o
+}
+
+type silent struct{}
+
+func (silent) Errorf(string, ...any)   {}
+func (silent) Warningf(string, ...any) {}
+func (silent) Infof(string, ...any)    {}
+func (silent) Debugf(string, ...any)   {}
+
+// badgerOptions: managed timestamps, nothing synced (see dir.go), values beside keys, and
+// an instance that takes some 60 MB instead of the 600 of the defaults. Blocks are read
+// where they are mapped: without compression no block cache is needed.
+func badgerOptions(dir string, logger badger.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(logger).
+		WithMetricsEnabled(false).
+		WithSyncWrites(false).
+		WithDetectConflicts(false).
+		WithNumVersionsToKeep(1).
+		WithMemTableSize(16 << 20).
+		WithNumMemtables(2).
+		WithValueThreshold(1 << 20).
+		WithValueLogFileSize(64 << 20).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithNumCompactors(2).
+		WithNumGoroutines(2)
+}
+
+// DB is a state directory in use: the Badger of a worker, shared by its stores. Its
+// methods may be called by any goroutine.
+type DB struct {
+	opt     DBOptions
+	dir     *stateDir
+	badger  *badger.DB
+	applier applier
+
+	used    atomic.Int64 // bytes in memory, all stores
+	lag     atomic.Int64 // changelog records behind the markers, all stores
+	stores  atomic.Int64 // open
+	closing atomic.Bool
+
+	mu     sync.Mutex // guards dir.state and leases
+	leases map[storeName]chan struct{}
+}
+
+// storeName is a StoreID without the incarnation of its topic.
+type storeName struct {
+	timeline uint32
+	uid      string
+	task     offsets.Task
+}
+
+// StoreID names a store and the changelog topic that is its truth.
+type StoreID struct {
+	Timeline uint32
+	UID      string
+	Task     offsets.Task
+	TopicID  [16]byte
+}
+
+func (id StoreID) String() string { return fmt.Sprintf("%s of task %s", id.UID, id.Task) }
+
+func (id StoreID) name() storeName { return storeName{id.Timeline, id.UID, id.Task} }
+
+// Open locks and opens a state directory. Rows that may have been damaged by a crash of
+// the machine are removed here; OpenStore then finds no base.
+func Open(opt DBOptions) (*DB, error) {
+	opt = opt.withDefaults()
+	if opt.Dir == "" || opt.Application == "" {
+		return nil, errors.New("changelog: Dir and Application are required")
+	}
+	dir, err := openDir(opt.Dir, opt.Application, opt.Boot)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{opt: opt, dir: dir, leases: map[storeName]chan struct{}{}}
+	if err := db.checkFree(); err != nil {
+		return nil, errors.Join(err, dir.close(false))
+	}
+	if db.badger, err = badger.OpenManaged(badgerOptions(dir.rows(), opt.Logger)); err != nil {
+		return nil, errors.Join(dirError(dir.path, "open rows", err), dir.close(false))
+	}
+	if err := db.applier.start(db); err != nil {
+		return nil, errors.Join(err, db.badger.Close(), dir.close(false))
+	}
+	return db, nil
+}
+
+// InstanceID is the random id of this directory, made at first use. A copied directory
+// has the same id: two processes with it fence each other.
+func (db *DB) InstanceID() (string, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.dir.instanceID()
+}
+
+// Close finishes what was handed over, and unlocks the directory. Stores still open are
+// useless afterwards; close them first.
+func (db *DB) Close() error {
+	if db.closing.Swap(true) {
+		return nil
+	}
+	db.applier.stop()
+	err := db.badger.Close()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return errors.Join(err, db.dir.close(err == nil))
+}
+
+// OpenStore waits for the lease of the store, which one Store in the process holds at a
+// time, and opens it. If the disk has a base that can be trusted it says so and returns
+// its marker; the caller decides whether the base fits, else calls Reset. If not, the
+// store is as after Reset. Then the caller restores: Restored for each record of the
+// changelog from marker.End (or from its start) to the committed end, and Finish.
+func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, error) {
+	fail := func(err error) (*Store, Marker, bool, error) {
+		return nil, Marker{}, false, fmt.Errorf("open store %s: %w", id, err)
+	}
+	free, err := db.lease(ctx, id.name())
+	if err != nil {
+		return fail(err)
+	}
+	s := &Store{db: db, id: id, seed: maphash.MakeSeed(), key: make([]byte, prefixLen, prefixLen+64), open: 1}
+	s.markerEnd.Store(-1)
+	s.read = db.badger.NewTransactionAt(math.MaxUint64, false)
+	m, found, err := s.base()
+	if err == nil && !found {
+		err = s.Reset()
+	}
+	if err != nil {
+		s.read.Discard()
+		free()
+		return fail(err)
+	}
+	s.last = db.now()
+	db.stores.Add(1)
+	return s, m, found, nil
+}
+
+// base looks for rows on disk and their marker.
+func (s *Store) base() (m Marker, found bool, err error) {
+	inc, ok, err := get(s.read, storeKey(s.id), decodeUint32)
+	if err != nil || !ok {
+		return m, false, err
+	}
+	s.inc = incarnation(inc)
+	s.persisted = true
+	copy(s.key, s.inc.prefix())
+	m, ok, err = get(s.read, systemKey(rowMarker, s.inc), decodeMarker)
+	if err != nil || !ok || m.Timeline != s.id.Timeline || m.TopicID != s.id.TopicID {
+		return Marker{}, false, err
+	}
+	reach, ok, err := get(s.read, systemKey(rowReach, s.inc), decodeEnd)
+	if err != nil || !ok || reach < m.End {
+		return Marker{}, false, err
+	}
+	m.Reach = reach
+	s.epoch, s.end = m.Epoch, m.End
+	s.markerEnd.Store(m.End)
+	return m, true, nil
+}
+
+// get reads and decodes a system row. A damaged one is as good as none.
+func get[T any](txn *badger.Txn, key []byte, decode func([]byte) (T, error)) (v T, ok bool, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return v, false, nil
+	}
+	if err != nil {
+		return v, false, err
+	}
+	err = item.Value(func(b []byte) error {
+		v, err = decode(b)
+		return err
+	})
+	if errors.Is(err, errDamaged) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+// Reset throws the store's rows away. Those on disk are deleted in the background.
+func (s *Store) Reset() error {
+	if len(s.undo) > 0 {
+		s.Rollback()
+	}
+	inc, err := s.db.applier.nextIncarnation(s.id)
+	if err != nil {
+		return s.wrap("reset", err)
+	}
+	s.inc = inc
+	copy(s.key, inc.prefix())
+	s.shards, s.order, s.memo, s.empty = [shardCount]shard{}, nil, place{}, gap{}
+	s.complete, s.persisted = true, false
+	s.db.lag.Add(-s.lag())
+	s.settled, s.epoch, s.end = false, offsets.EpochID{}, 0
+	s.markerEnd.Store(-1)
+	s.wave, s.changed = wave{}, 0
+	return nil
+}
+
+// lease waits until nobody holds the store.
+func (db *DB) lease(ctx context.Context, name storeName) (free func(), err error) {
+	for {
+		if db.closing.Load() {
+			return nil, ErrClosed
+		}
+		db.mu.Lock()
+		held, ok := db.leases[name]
+		if !ok {
+			mine := make(chan struct{})
+			db.leases[name] = mine
+			db.mu.Unlock()
+			return func() { db.unlease(name) }, nil
+		}
+		db.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for its former holder: %w", ctx.Err())
+		}
+	}
+}
+
+func (db *DB) unlease(name storeName) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	close(db.leases[name])
+	delete(db.leases, name)
+}
+
+// release gives the lease back behind everything that the store has handed over.
+func (db *DB) release(s *Store, finished chan struct{}) {
+	end := func(error) {
+		db.lag.Add(-s.lag())
+		db.stores.Add(-1)
+		s.read.Discard()
+		db.unlease(s.id.name())
+		close(finished)
+	}
+	if err := db.submit(job{run: func(uint64) error { return nil }, done: end}); err != nil {
+		end(err)
+	}
+}
+
+func (db *DB) submit(j job) error { return db.applier.submit(j) }
+
+func (db *DB) checkFree() error { return checkFree(db.dir.path, db.opt.MinFree) }
+
+func (db *DB) now() time.Time { return db.opt.Now() }
+
+// Stats of all stores together.
+type DBStats struct {
+	Used   int64 // bytes of rows in memory
+	Lag    int64 // changelog records that a restart would replay
+	Stores int64 // open
+	Disk   int64 // bytes of Badger's files, as of the last minute
+}
+
+// Stats is a picture of the database for status and metrics.
+func (db *DB) Stats() DBStats {
+	lsm, vlog := db.badger.Size()
+	return DBStats{Used: db.used.Load(), Lag: db.lag.Load(), Stores: db.stores.Load(), Disk: lsm + vlog}
+}

@@ -1,0 +1,335 @@
+package changelog
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var modelSeed = flag.Int64("model.seed", 0, "run TestModel with this seed only")
+
+// change is one record of the changelog; ends of epochs fall between records.
+type change struct {
+	key     string
+	value   string
+	deleted bool
+}
+
+// model is a store beside the truth: a changelog kept as a list, and maps.
+type model struct {
+	t         *testing.T
+	rng       *rand.Rand
+	dir       string
+	opt       DBOptions
+	clock     time.Time
+	db        *DB
+	s         *Store
+	log       []change // committed
+	seed      int64
+	now       map[string]string
+	committed map[string]string
+	epoch     uint64
+}
+
+func (m *model) fatalf(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("%s (go test -run TestModel -model.seed=%d)", fmt.Sprintf(format, args...), m.seed)
+}
+
+func (m *model) check(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.fatalf("%v", err)
+	}
+}
+
+// key: few of them, of different lengths, with prefixes like windows.
+func (m *model) key() string {
+	switch m.rng.Intn(4) {
+	case 0:
+		return fmt.Sprintf("\x01%08d-%d", m.rng.Intn(8), m.rng.Intn(30))
+	case 1:
+		return fmt.Sprintf("k%d", m.rng.Intn(2000))
+	}
+	return fmt.Sprintf("k%d", m.rng.Intn(100))
+}
+
+func (m *model) value() string {
+	n := m.rng.Intn(30)
+	if m.rng.Intn(50) == 0 {
+		n = m.rng.Intn(5000)
+	}
+	return strings.Repeat(string(rune('a'+m.rng.Intn(26))), n)
+}
+
+func (m *model) step() {
+	k := m.key()
+	switch n := m.rng.Intn(100); {
+	case n < 45:
+		v := m.value()
+		m.check(m.s.Put([]byte(k), []byte(v)))
+		m.now[k] = v
+	case n < 55:
+		m.check(m.s.Delete([]byte(k)))
+		delete(m.now, k)
+	case n < 80:
+		v, ok, err := m.s.Get([]byte(k))
+		m.check(err)
+		if w, has := m.now[k]; has != ok || string(v) != w {
+			m.fatalf("get %q: %.20q %v, want %.20q %v", k, v, ok, w, has)
+		}
+	case n < 82:
+		lo, hi := m.key(), m.key()
+		m.compare([]byte(lo), []byte(hi))
+	case n < 92:
+		m.commit()
+	case n < 94:
+		m.s.Rollback()
+		m.now = copyMap(m.committed)
+	case n < 98:
+		m.clock = m.clock.Add(time.Duration(m.rng.Intn(2000)) * time.Millisecond)
+		m.check(m.s.Apply())
+		if m.rng.Intn(2) == 0 {
+			settle(m.t, m.s)
+		}
+	case n < 99 && m.rng.Intn(4) == 0:
+		m.reopen(m.rng.Intn(3))
+	}
+}
+
+func (m *model) commit() {
+	var fresh []change
+	m.check(m.s.Changes(func(k, v []byte) error {
+		fresh = append(fresh, change{string(k), string(v), v == nil})
+		return nil
+	}))
+	seen := map[string]bool{}
+	for _, c := range fresh {
+		if w, ok := m.now[c.key]; ok == c.deleted || w != c.value {
+			m.fatalf("changes: %q is %.20q deleted %v, want %.20q %v", c.key, c.value, c.deleted, w, ok)
+		}
+		if seen[c.key] {
+			m.fatalf("changes: %q twice", c.key)
+		}
+		seen[c.key] = true
+	}
+	for k, v := range m.committed {
+		if w, ok := m.now[k]; (!ok || w != v) && !seen[k] {
+			m.fatalf("changes: %q is missing", k)
+		}
+	}
+	m.log = append(m.log, fresh...)
+	if m.rng.Intn(3) == 0 {
+		m.log = append(m.log, change{}) // a control record takes an offset
+	}
+	m.epoch++
+	m.s.Commit(epochID(m.epoch), int64(len(m.log)))
+	m.committed = copyMap(m.now)
+}
+
+// reopen ends the store cleanly (0), drops it (1), or kills the process (2: the files
+// as they are at this moment are the next directory).
+func (m *model) reopen(how int) {
+	ctx := context.Background()
+	dir := m.dir
+	if how == 2 {
+		dir = m.t.TempDir()
+		copyTree(m.t, m.dir, dir)
+	}
+	m.check(m.s.Close(ctx, how == 0))
+	if how == 2 || m.rng.Intn(2) == 0 {
+		m.check(m.db.Close())
+		m.dir = dir
+		m.db = m.openDB()
+	}
+	m.openStore(how == 0)
+	m.now = copyMap(m.committed)
+	m.compare(nil, nil)
+}
+
+func (m *model) openDB() *DB {
+	opt := m.opt
+	opt.Dir, opt.Application, opt.MinFree = m.dir, "app", 1
+	opt.Now = func() time.Time { return m.clock }
+	db, err := Open(opt)
+	m.check(err)
+	return db
+}
+
+// openStore restores as an engine does, from a compacted changelog.
+func (m *model) openStore(whole bool) {
+	s, marker, found, err := m.db.OpenStore(context.Background(), storeID(0))
+	m.check(err)
+	m.s = s
+	c := int64(len(m.log))
+	from := int64(0)
+	if found {
+		if marker.End > c || marker.Reach > c {
+			m.fatalf("marker %+v is above the committed end %d", marker, c)
+		}
+		from = marker.End
+	}
+	if whole && c > 0 && (!found || from != c) {
+		m.fatalf("after a clean close the marker is %+v %v, want end %d", marker, found, c)
+	}
+	last := map[string]int{}
+	for i, r := range m.log {
+		last[r.key] = i
+	}
+	for i := from; i < c; i++ {
+		r := m.log[i]
+		if r == (change{}) || last[r.key] != int(i) && m.rng.Intn(2) == 0 {
+			continue // control record, or compacted away
+		}
+		value := []byte(r.value)
+		if r.deleted {
+			value = nil
+		}
+		m.check(s.Restored([]byte(r.key), value))
+	}
+	m.check(s.Finish(epochID(m.epoch), c))
+}
+
+// compare compares a range of the store with the model.
+func (m *model) compare(lo, hi []byte) {
+	m.t.Helper()
+	var keys []string
+	for k := range m.now {
+		if k >= string(lo) && (hi == nil || k < string(hi)) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	i := 0
+	m.check(m.s.Range(lo, hi, func(k, v []byte) bool {
+		if i == len(keys) || string(k) != keys[i] || string(v) != m.now[keys[i]] {
+			m.fatalf("range %q %q: row %d is %q = %.20q, want %.20q of %d rows", lo, hi, i, k, v, keys[min(i, len(keys)):], len(keys))
+		}
+		i++
+		return true
+	}))
+	if i != len(keys) {
+		m.fatalf("range %q %q: ended after %d rows, next is %q", lo, hi, i, keys[i])
+	}
+}
+
+// TestModel: whatever the order of puts, commits, rollbacks, waves, evictions and
+// crashes, the store is the fold of the committed changelog plus the open epoch.
+func TestModel(t *testing.T) {
+	seeds, steps := 12, 6000
+	if testing.Short() {
+		seeds, steps = 4, 2000
+	}
+	for i := range int64(seeds) {
+		seed := i + 1
+		if *modelSeed != 0 && *modelSeed != seed {
+			continue
+		}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), dir: t.TempDir(), clock: time.Unix(1e9, 0),
+				now: map[string]string{}, committed: map[string]string{}}
+			m.opt = DBOptions{MaxLag: seed, ApplyInterval: time.Second}
+			if seed%3 != 0 {
+				m.opt.CacheBytes = 1 << (10 + seed) // evicts all the time, or some of it
+			}
+			if seed%2 == 0 {
+				m.opt.MaxLag = 1 << 40
+			}
+			m.db = m.openDB()
+			defer func() { _ = m.db.Close() }()
+			m.openStore(false)
+			for range steps {
+				m.step()
+			}
+			m.reopen(2)
+			m.reopen(0)
+			t.Logf("%d epochs, %d changes, %+v", m.epoch, len(m.log), m.s.Stats())
+		})
+	}
+}
+
+func copyMap(m map[string]string) map[string]string {
+	c := make(map[string]string, len(m))
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// copyTree copies files as a kill would leave them: again, if Badger made or removed one
+// meanwhile. The files are sparse: holes stay.
+func copyTree(t testing.TB, from, to string) {
+	t.Helper()
+	for {
+		before := names(from)
+		err := copyFiles(from, to)
+		if slices.Equal(before, names(from)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func names(dir string) (all []string) {
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			size := int64(0)
+			if i, err := d.Info(); err == nil && d.Name() == "MANIFEST" {
+				size = i.Size()
+			}
+			all = append(all, fmt.Sprint(path, size))
+		}
+		return nil
+	})
+	return all
+}
+
+func copyFiles(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(from, path)
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		return copySparse(path, filepath.Join(to, rel))
+	})
+}
+
+func copySparse(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(len(b))); err != nil {
+		return err
+	}
+	zero := make([]byte, 4096)
+	for at := 0; at < len(b); at += len(zero) {
+		part := b[at:min(at+len(zero), len(b))]
+		if string(part) != string(zero[:len(part)]) {
+			if _, err := f.WriteAt(part, int64(at)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package changelog
+
+import (
+	"time"
+)
+
+// wave is one pass over the unapplied rows. Rows changed while it goes on are written in
+// it or in the next one, whichever meets them; only those unapplied at its start decide
+// about its marker.
+type wave struct {
+	active bool
+	mark   bool   // write marker at the end
+	shard  int    // next to hand over
+	marker Marker // {epoch, end} committed when it started
+}
+
+const (
+	sliceBytes = 4 << 20 // one store hands over at most this much in one Apply
+	queueBytes = 8 << 20 // and not when it has this much under way
+	tidyBytes  = 2 << 20 // slab bytes rebuilt in one Apply when nothing presses
+)
+
+// Apply is called between epochs, at each of them if possible. It hands a bounded part
+// of the committed, not yet applied rows to the background applier if a wave is due, and
+// keeps memory within its bounds; it does not wait for the disk. It returns the error of
+// an earlier hand-over: the store must be closed then, Kafka has everything.
+func (s *Store) Apply() error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	if s.closed {
+		return s.wrap("apply", ErrClosed)
+	}
+	if len(s.undo) > 0 {
+		return nil
+	}
+	return s.service()
+}
+
+// service does what Apply says; restore calls it too.
+func (s *Store) service() error {
+	if !s.wave.active && s.due(s.db.now()) {
+		s.startWave()
+	}
+	if s.wave.active && s.queued.Load() < queueBytes {
+		if err := s.db.checkFree(); err != nil {
+			return s.wrap("apply", err)
+		}
+		if err := s.handOver(sliceBytes); err != nil {
+			return err
+		}
+	}
+	s.tidy()
+	return nil
+}
+
+// due says whether a wave should start: after the interval, or when the changelog tail
+// behind the marker, the changed bytes, or memory as a whole have grown too much.
+func (s *Store) due(now time.Time) bool {
+	stores := max(1, s.db.stores.Load())
+	pressed := s.db.used.Load() > s.db.opt.CacheBytes && s.pending()
+	if !s.settled {
+		// Restore: there is nothing to mark, so rows are written only to make room.
+		return pressed
+	}
+	if s.end == s.markerEnd.Load() && !s.pending() {
+		return false
+	}
+	lag := s.db.lag.Load() // of all stores; this one is in turn if it has its share of it
+	return pressed ||
+		now.Sub(s.last) >= s.db.opt.ApplyInterval ||
+		lag >= s.db.opt.MaxLag*2/3 && s.lag()*stores >= lag ||
+		s.changed >= max(1<<20, s.db.opt.CacheBytes/4/stores)
+}
+
+// lag is the length of the changelog tail that a restart would replay.
+func (s *Store) lag() int64 { return s.end - max(0, s.markerEnd.Load()) }
+
+func (s *Store) pending() bool {
+	for i := range s.shards {
+		if len(s.shards[i].unapplied) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) startWave() {
+	s.last = s.db.now()
+	s.changed = 0
+	s.wave = wave{active: true, mark: s.settled, marker: Marker{
+		Timeline: s.id.Timeline, TopicID: s.id.TopicID, Epoch: s.epoch, End: s.end,
+	}}
+}
+
+// handOver gives the applier the next rows of the wave, about limit bytes of them, and
+// after the last ones the marker.
+func (s *Store) handOver(limit int) error {
+	b := s.db.newBatch(s)
+	for s.wave.shard < shardCount && len(b.buf) < limit {
+		sh := &s.shards[s.wave.shard]
+		n := 0
+		for _, unit := range sh.unapplied {
+			if len(b.buf) >= limit {
+				break
+			}
+			n++
+			row := sh.row(sh.follow(unit))
+			fl := flags(row)
+			row[2] = fl &^ (unapplied | fresh)
+			switch {
+			case fl&present != 0:
+				b.add(rowKey(row), rowValue(row), false)
+			case fl&absent != 0 && fl&fresh == 0:
+				b.add(rowKey(row), nil, true)
+			case fl&absent != 0: // put and deleted between two waves: Badger never saw it
+				row[2] |= fresh
+			}
+		}
+		if n > 0 {
+			sh.handed = s.handed + 1
+		}
+		if n < len(sh.unapplied) {
+			sh.unapplied = append(sh.unapplied[:0], sh.unapplied[n:]...)
+			break
+		}
+		sh.unapplied = sh.unapplied[:0]
+		s.wave.shard++
+	}
+	b.reach = -1
+	if s.settled {
+		b.reach = s.end
+	}
+	if s.wave.shard == shardCount {
+		s.wave.active = false
+		b.last = true
+		if s.wave.mark {
+			b.marker = &s.wave.marker
+		}
+	}
+	if len(b.rows) > 0 {
+		s.persisted = true
+	}
+	s.handed++
+	b.number = s.handed
+	s.queued.Add(int64(len(b.buf)))
+	s.figures.applied.Add(int64(len(b.rows)))
+	return s.db.submit(b.job())
+}
+
+// handAll hands over everything that is committed, with its marker.
+func (s *Store) handAll() error {
+	for {
+		if err := s.db.checkFree(); err != nil {
+			return s.wrap("apply", err)
+		}
+		if !s.wave.active {
+			if s.end == s.markerEnd.Load() && !s.pending() {
+				return nil
+			}
+			s.startWave()
+		}
+		whole := s.wave.marker.End == s.end && s.wave.mark
+		for s.wave.active {
+			if err := s.handOver(sliceBytes); err != nil {
+				return err
+			}
+		}
+		if whole && !s.pending() {
+			return nil
+		}
+	}
+}
+
+// tidy keeps memory within bounds, a few shards at a time: it takes the waste out of
+// slabs, and when all stores together hold more than CacheBytes it drops clean rows that
+// were not used since the last walk.
+func (s *Store) tidy() {
+	held := int64(cap(s.undo)*16 + cap(s.undoBytes))
+	rows := 0
+	for i := range s.shards {
+		held += int64(s.shards[i].bytes())
+		rows += s.shards[i].used
+	}
+	if s.order != nil {
+		held += s.order.bytes()
+	}
+	s.db.used.Add(held - s.held)
+	s.held = held
+	s.figures.rows.Store(int64(rows))
+	s.figures.bytes.Store(held)
+	if s.order != nil {
+		s.order.purge(s)
+	}
+	over := s.db.used.Load() - s.db.opt.CacheBytes
+	limit := max(tidyBytes, 4*int(over)/int(max(1, s.db.stores.Load())))
+	for looked, work := 0, 0; looked < shardCount && work < limit; looked++ {
+		i := s.clock
+		s.clock = (s.clock + 1) % shardCount
+		sh := &s.shards[i]
+		evict := s.db.used.Load() > s.db.opt.CacheBytes && sh.handed <= s.done.Load() && len(sh.unapplied)*8 < sh.used*7
+		if !evict && (sh.waste < 4096 || sh.waste*4 < len(sh.slab)) {
+			continue
+		}
+		before := sh.bytes()
+		work += len(sh.slab)
+		s.rebuild(i, evict)
+		delta := int64(sh.bytes() - before)
+		s.held += delta
+		s.db.used.Add(delta)
+	}
+}
+
+// rebuild makes one shard compact. A clean row may go only when the batch that wrote it
+// is finished: until then Badger does not have it.
+func (s *Store) rebuild(i int, evict bool) {
+	sh := &s.shards[i]
+	settled := sh.handed <= s.done.Load()
+	dropped := 0
+	old := sh.rebuild(s.tag, func(row []byte) bool {
+		fl := flags(row)
+		switch {
+		case fl&unapplied != 0:
+			return true
+		case fl&known == 0:
+			return false
+		case !settled:
+			return true
+		case fl&absent != 0 && s.complete:
+			return false
+		case !evict:
+			return true
+		case fl&used != 0:
+			row[2] = fl &^ used
+			return true
+		}
+		if fl&present != 0 {
+			s.complete = false
+		}
+		dropped++
+		return false
+	})
+	s.memo = place{}
+	s.figures.evicted.Add(int64(dropped))
+	if s.order != nil {
+		s.order.moved(i, old)
+	}
+}
