@@ -21,6 +21,7 @@ const buildTags = "failpoints,synctests,invariants"
 type listed struct {
 	ImportPath   string
 	Dir          string
+	GoFiles      []string
 	Imports      []string
 	TestImports  []string
 	XTestImports []string
@@ -49,7 +50,7 @@ var listOnce = sync.OnceValues(func() ([]listed, error) {
 	seen := map[string]listed{}
 	var order []string
 	for _, tags := range []string{"", buildTags} {
-		cmd := exec.Command("go", "list", "-tags", tags, "-json=ImportPath,Dir,Imports,TestImports,XTestImports,Deps,Standard", "./...")
+		cmd := exec.Command("go", "list", "-tags", tags, "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports,Deps,Standard", "./...")
 		cmd.Dir = ".."
 		var errs bytes.Buffer
 		cmd.Stderr = &errs

@@ -185,12 +185,12 @@ func (c *Cluster) waitReady(ctx context.Context, i int) error {
 	defer client.Close()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("no answer yet")
 	for {
 		if !c.nodes[i].alive() {
 			return fmt.Errorf("kafkatest: %s: broker %d ended while starting, last words:\n%s", c.way, i, tail(c.nodes[i].logs(), 20))
 		}
-		if last = c.ready(ctx, client); last == nil {
+		last := c.ready(ctx, client)
+		if last == nil {
 			return nil
 		}
 		select {

@@ -41,7 +41,7 @@ func kafkaJars(ctx context.Context) (string, error) {
 	}
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
-		return "", errors.New("Java is here but Maven (mvn) is not, which fetches Apache Kafka: on Debian, apt-get install maven")
+		return "", errors.New("java is here but Maven (mvn) is not, which fetches Apache Kafka: on Debian, apt-get install maven")
 	}
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", fmt.Errorf("cache for the jars of Apache Kafka: %w", err)

@@ -1,0 +1,76 @@
+# `make help` lists what there is. Two commands do all the set-up on a machine with only Go: `make demo`, `make test`.
+
+GO ?= go
+# Linters are built from source at these versions, where no installed golangci-lint is found.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The race detector needs a C compiler.
+RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$(CGO_ENABLED= $(GO) env CGO_ENABLED)" = 1 ] && echo -race)
+UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
+
+# How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs.
+D ?= 5m
+COMMITS ?= 33000
+WORKLOAD ?= count
+SEED ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit virtual integration chaos soak bench profile lint fmt kafka compose-image compose clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+demo: ## the main job on the embedded broker: two workers, one killed, every result exactly once
+	$(GO) run ./cmd/weir demo
+
+test: unit virtual integration ## every test; those against a real Kafka are skipped where there is none
+
+unit: ## tests that need nothing but this process (race detector where a C compiler is there)
+	$(GO) test $(RACE) -timeout 10m $(UNIT)
+
+# The tag makes the Kafka client's locks known to testing/synctest, so that time moves only when nothing else can.
+virtual: ## the engine on the fake broker in virtual time, over many seeds
+	WEIR_SEEDS=$(or $(SEEDS),300) $(GO) test -tags synctests -run '^TestVirtual' -timeout 10m ./processor/...
+ifneq ($(RACE),)
+	WEIR_SEEDS=$(or $(SEEDS),30) $(GO) test $(RACE) -tags synctests -run '^TestVirtual' -timeout 10m ./processor/...
+endif
+
+# One package at a time: each may run three brokers.
+integration: ## the rules of the house, and real processes on a real Kafka
+	@$(GO) run ./integration/kafkatest/kafka -check
+	$(GO) test -p 1 -timeout 14m ./integration/...
+
+chaos: ## random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
+	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^TestChaos' ./integration/...
+
+soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
+	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/...
+
+bench: ## Go benchmarks with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)
+
+profile: ## CPU profile of one worker against a real Kafka: WORKLOAD=pass|count|window|rekey
+	deploy/profile.sh $(WORKLOAD)
+
+lint: ## vet, gofmt, and golangci-lint or, where that is not installed, staticcheck
+	$(GO) vet ./...
+	$(GO) vet -tags failpoints,synctests ./...
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+	@if command -v golangci-lint >/dev/null 2>&1; then echo golangci-lint run; golangci-lint run; \
+	else echo $(GO) run $(STATICCHECK) ./...; $(GO) run $(STATICCHECK) ./...; fi
+
+fmt: ## gofmt in place
+	gofmt -w .
+
+kafka: ## a real Kafka of one broker, until interrupted; prints its address
+	$(GO) run ./integration/kafkatest/kafka
+
+compose-image: ## images for docker-compose.yml without an image registry (see deploy/README.md)
+	deploy/kafka-image/build.sh
+	deploy/weir-image/build.sh
+
+compose: ## the demo against Kafka, both in containers
+	docker-compose up --abort-on-container-exit --exit-code-from demo
+
+clean: ## what the targets above leave behind in this directory
+	rm -rf bin profiles
