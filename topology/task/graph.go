@@ -29,6 +29,11 @@ type Node struct {
 
 	Store   int   // index in Sub.Stores, or -1
 	Outputs []int // indexes in Sub.Outputs
+
+	// Delay is how far the time of this node's records stays behind that of the task: the
+	// sum of the graces of the windows that they come through. A window emits with the time
+	// end - 1, up to end + grace: time - grace keeps that from being late at the next one.
+	Delay time.Duration
 }
 
 // String is what errors and drawings call the node: "count by-word", "map orders.go:31".
@@ -52,9 +57,8 @@ type Sub struct {
 	Outputs []Output
 	HasTime bool // has windows: its watermark vector is state
 
-	// Hold is how far the watermark shown to the readers of its repartition topics stays
-	// behind its own. A window that emits once, at end + grace, emits with the time
-	// end - 1: shown watermark = watermark - grace keeps that from being late.
+	// Hold is the largest Delay of what its repartition topics get: the watermark shown to
+	// their readers is watermark - Hold.
 	Hold time.Duration
 }
 

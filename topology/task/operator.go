@@ -1,7 +1,5 @@
 package task
 
-import "math"
-
 // This file is what operators see of a task. Its caller is package topology.
 
 // Record is what travels beside key and value.
@@ -16,12 +14,6 @@ type Record struct {
 	Headers []Header
 }
 
-// Flusher is an operator that keeps something to the end of the epoch.
-type Flusher interface {
-	Flush() error
-	Drop() // forget it: the epoch is aborted
-}
-
 // Record is the record in work, without key and value.
 func (t *Task) Record() Record { return t.rec }
 
@@ -32,7 +24,7 @@ func (t *Task) SetRecord(r Record) { t.rec = r }
 func (t *Task) Time() int64 { return t.rec.Time }
 
 // Begin is called by a source with the event time of the record that it has decoded.
-func (t *Task) Begin(input int, time int64) { t.rec = Record{Time: time} }
+func (t *Task) Begin(time int64) { t.rec = Record{Time: time} }
 
 // End is called by a source when the record is through: it moves time now.
 func (t *Task) End(input int, time int64) { t.clock.record(input, time) }
@@ -83,14 +75,8 @@ func (t *Task) Shared(node int, build func() any) any {
 	return made
 }
 
-// OnFlush registers an operator that keeps something to the end of the epoch.
-func (t *Task) OnFlush(f Flusher) { t.flushers = append(t.flushers, f) }
-
 // CountLate counts a record that came after its window had closed.
 func (t *Task) CountLate() { t.late++ }
 
 // Closed says whether a window that closes at this watermark is closed.
 func (t *Task) Closed(at int64) bool { return t.time >= at && t.time != NoTime }
-
-// none is the oldest window of a store without windows.
-const none = math.MaxInt64

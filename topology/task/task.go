@@ -18,9 +18,8 @@ type Task struct {
 	inputs    []func(*Raw) error
 
 	// What the operators made at start, looked up or walked, never searched per record.
-	shared   map[int]any
-	windows  []*Windows // by node: upstream first
-	flushers []Flusher
+	shared  map[int]any
+	windows []*Windows // by node: upstream first
 
 	clock           *clock
 	time, savedTime int64 // watermark as far as windows were closed: time <= clock.now
@@ -85,8 +84,8 @@ func (t *Task) Tick(now int64) (err error) {
 func (t *Task) Flush() (err error) {
 	defer t.recovered(&err)
 	t.raw = nil
-	for _, f := range t.flushers {
-		if err := f.Flush(); err != nil {
+	for _, w := range t.windows {
+		if err := w.flush(); err != nil {
 			return err
 		}
 	}
@@ -165,9 +164,7 @@ func (t *Task) Rollback() {
 	t.time, t.late, t.raw = t.savedTime, t.savedLate, nil
 	for _, w := range t.windows {
 		w.oldest = w.savedOldest
-	}
-	for _, f := range t.flushers {
-		f.Drop()
+		w.drop()
 	}
 }
 

@@ -15,7 +15,8 @@ type Windows struct {
 	node       int
 	store      Store
 	closeAfter int64
-	fire       func(start int64, key, value []byte) error // nil: rows just go
+	emit       WindowEmission
+	fire       func(start int64, key, value []byte) error
 
 	oldest, savedOldest int64
 	start               int64 // of the last Get
@@ -23,19 +24,31 @@ type Windows struct {
 
 	slab, low, high []byte
 	rows            []windowRow
+
+	deferred map[string]struct{} // rows that Defer keeps back
+	order    []string            // the same, in the order they came
 }
 
 type windowRow struct{ key, value int } // ends in slab
 
+// WindowEmission says which rows fire.
+type WindowEmission uint8
+
+// The emissions.
+const (
+	FireNever    WindowEmission = iota // results were emitted already: rows just go
+	FireDeferred                       // the deferred rows, at the end of the epoch or when their window closes
+	FireAll                            // every row, when its window closes
+)
+
 // closeSlice bounds the rows that are copied from the store at once while a window closes.
 const closeSlice = 256
 
-// NewWindows opens the window store of a node. fire gets each row of a window when it
-// closes, just before the row goes; nil if nobody wants them.
-func (t *Task) NewWindows(node int, closeAfter int64, fire func(start int64, key, value []byte) error) *Windows {
+// NewWindows opens the window store of a node. What fire gets is valid during the call.
+func (t *Task) NewWindows(node int, closeAfter int64, emit WindowEmission, fire func(start int64, key, value []byte) error) *Windows {
 	w := &Windows{
-		t: t, node: node, store: t.Store(node), closeAfter: closeAfter, fire: fire,
-		oldest: none, savedOldest: none,
+		t: t, node: node, store: t.Store(node), closeAfter: closeAfter, emit: emit, fire: fire,
+		oldest: none, savedOldest: none, deferred: map[string]struct{}{},
 	}
 	t.windows = append(t.windows, w)
 	return w
@@ -68,16 +81,65 @@ func (w *Windows) Delete() error {
 	return nil
 }
 
+// Defer fires the row of the last Get later: see FireDeferred.
+func (w *Windows) Defer() {
+	if _, ok := w.deferred[string(w.row)]; !ok {
+		row := string(w.row)
+		w.deferred[row] = struct{}{}
+		w.order = append(w.order, row)
+	}
+}
+
+// flush fires the deferred rows in the order in which they were first deferred.
+func (w *Windows) flush() error {
+	for _, row := range w.order {
+		if _, ok := w.deferred[row]; !ok {
+			continue // its window has closed
+		}
+		w.row = append(w.row[:0], row...)
+		value, ok, err := w.store.Get(w.row)
+		if err != nil {
+			return w.t.EnvFailed(w.node, "read store", err)
+		}
+		if !ok {
+			continue // deleted since
+		}
+		w.slab = append(w.slab[:0], value...)
+		start, key, _ := ParseWindowRow(w.row)
+		if err := w.fire(start, key, w.slab); err != nil {
+			return err
+		}
+	}
+	w.drop()
+	return nil
+}
+
+// drop forgets the deferred rows.
+func (w *Windows) drop() {
+	clear(w.deferred)
+	w.order = w.order[:0]
+}
+
+// fires says whether a row of a closing window is to be fired.
+func (w *Windows) fires(row []byte) bool {
+	if w.emit == FireDeferred {
+		_, ok := w.deferred[string(row)]
+		delete(w.deferred, string(row))
+		return ok
+	}
+	return w.emit == FireAll
+}
+
 // closes is the watermark that closes the oldest window.
 func (w *Windows) closes() int64 {
 	if w.oldest == none {
-		return math.MaxInt64
+		return none
 	}
 	return satAdd(w.oldest, w.closeAfter)
 }
 
-// closeOldest hands the rows of the oldest window to fire and deletes them, a slice at a
-// time: what Range shows must not be written to meanwhile.
+// closeOldest fires the rows of the oldest window and deletes them, a slice at a time:
+// what Range shows must not be written to meanwhile.
 func (w *Windows) closeOldest() error {
 	start := w.oldest
 	w.low = appendWindowStart(w.low[:0], start)
@@ -85,7 +147,7 @@ func (w *Windows) closeOldest() error {
 	collect := func(key, value []byte) bool {
 		w.slab = append(w.slab, key...)
 		k := len(w.slab)
-		if w.fire != nil {
+		if w.emit != FireNever {
 			w.slab = append(w.slab, value...)
 		}
 		w.rows = append(w.rows, windowRow{k, len(w.slab)})
@@ -100,7 +162,7 @@ func (w *Windows) closeOldest() error {
 		for _, r := range w.rows {
 			row, value := w.slab[from:r.key], w.slab[r.key:r.value]
 			from = r.value
-			if w.fire != nil {
+			if w.fires(row) {
 				if err := w.fire(start, row[windowPrefix:], value); err != nil {
 					return err
 				}
@@ -130,3 +192,6 @@ func (w *Windows) findOldest(from []byte) error {
 	}
 	return nil
 }
+
+// none is the oldest window of a store without windows.
+const none = math.MaxInt64

@@ -1,0 +1,47 @@
+package topology
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/weir-stream/weir/topology/task"
+)
+
+// BuildError is one mistake in a topology.
+type BuildError struct {
+	Node string // "aggregate totals"
+	Site string // "revenue.go:31", the line of the program that made the node
+	What string // "its key was changed by map revenue.go:28 and not repartitioned since"
+	Fix  string // `put .Repartition("<uid>") before it, or use KeyBy instead of Map`
+}
+
+func (e *BuildError) Error() string {
+	return fmt.Sprintf("%s (%s): %s; %s", e.Node, e.Site, e.What, e.Fix)
+}
+
+type (
+	// OperatorError is a failure of user code or a codec at one record.
+	OperatorError = task.OperatorError
+
+	// PanicError is the cause inside of an OperatorError when a user function panicked.
+	PanicError = task.PanicError
+)
+
+const packagePrefix = "github.com/weir-stream/weir/topology."
+
+// site is the line of the program that called into this package.
+func site() string {
+	var pcs [24]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, packagePrefix) || strings.HasSuffix(f.File, "_test.go") {
+			return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
+		}
+		if !more {
+			return "unknown"
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package topology
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"github.com/weir-stream/weir/topology/task"
+)
+
+// Plan is an immutable description of a topology, ready to run. Any number of workers and
+// tests may run one plan at once.
+type Plan struct {
+	application string
+	partitions  int
+	graph       *task.Graph
+}
+
+// Application is the name given to New.
+func (p *Plan) Application() string { return p.application }
+
+// InternalPartitions is what the option of that name says; 0: the widest source.
+func (p *Plan) InternalPartitions() int { return p.partitions }
+
+// Graph is the executable half. It is for engines, and read-only.
+func (p *Plan) Graph() *task.Graph { return p.graph }
+
+// Fingerprint is a short hash of what positions, stores and internal topics depend on.
+// Plans with one fingerprint may run in one group and take over from each other: they
+// differ in functions, filters, sinks, names, grace or emission only. If fingerprints
+// differ, Diff says where.
+func (p *Plan) Fingerprint() string { return p.Describe().Fingerprint }
+
+func fingerprint(s shape) string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic("topology: a plan's shape cannot be marshalled: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// shape is what must stay the same for the life of a timeline. Its JSON is hashed: fields
+// may be added only with omitempty.
+type shape struct {
+	Application string     `json:"application"`
+	Subs        []subShape `json:"subs"`
+}
+
+type subShape struct {
+	Inputs  []inputShape  `json:"inputs"`
+	Stores  []storeShape  `json:"stores"`
+	Outputs []outputShape `json:"outputs"` // internal ones
+}
+
+type inputShape struct {
+	Topic    string `json:"topic"`
+	Internal bool   `json:"internal,omitempty"`
+}
+
+type storeShape struct {
+	UID        string `json:"uid"`
+	Kind       string `json:"kind"`
+	KeyCodec   string `json:"key_codec"`
+	ValueCodec string `json:"value_codec"`
+	WindowMS   int64  `json:"window_ms,omitempty"`
+}
+
+type outputShape struct {
+	UID        string `json:"uid"`
+	KeyCodec   string `json:"key_codec"`
+	ValueCodec string `json:"value_codec"`
+	Partitions int    `json:"partitions,omitempty"`
+}
