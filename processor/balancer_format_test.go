@@ -1,0 +1,54 @@
+package processor
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The examples in FORMAT.md are decoded and encoded again.
+func TestFormatOfGroupMessages(t *testing.T) {
+	page, err := os.ReadFile("../FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := func(name string) []byte {
+		block := regexp.MustCompile("(?ms)^```hex " + name + "\n(.*?)^```").FindSubmatch(page)
+		if block == nil {
+			t.Fatalf("FORMAT.md has no example %q", name)
+		}
+		b, err := hex.DecodeString(regexp.MustCompile(`#.*|\s`).ReplaceAllString(string(block[1]), ""))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return b
+	}
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.UserData = example("group-member")
+	m, err := DecodeGroupMember(meta.AppendTo(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := m.append(nil); !bytes.Equal(again, meta.UserData) || m.Rack != "zone-a" {
+		t.Errorf("%+v encodes to %x, not %x", m, again, meta.UserData)
+	}
+	out := kmsg.NewConsumerMemberAssignment()
+	out.UserData = example("group-assignment")
+	a, err := DecodeGroupAssignment(out.AppendTo(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := a.append(nil); !bytes.Equal(again, out.UserData) || a.Withheld != 3 {
+		t.Errorf("%+v encodes to %x, not %x", a, again, out.UserData)
+	}
+	if a.seen != planHash(m.Fingerprint, m.parts) {
+		t.Errorf("seen %x is not the plan of the member above", a.seen)
+	}
+	if witness := example("witness-record"); !bytes.Equal(witness, []byte{1}) {
+		t.Errorf("witness record %x", witness)
+	}
+}

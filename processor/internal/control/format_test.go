@@ -1,0 +1,45 @@
+package control
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"regexp"
+	"testing"
+)
+
+// The examples in FORMAT.md are decoded and encoded again.
+func TestFormatOfControlRecords(t *testing.T) {
+	page, err := os.ReadFile("../../../FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := make(map[string]bool)
+	for _, block := range regexp.MustCompile("(?m)^```control\n(.*)\n(.*)\n```").FindAllSubmatch(page, -1) {
+		r, err := Decode(block[1], block[2])
+		if err != nil {
+			t.Errorf("%s: %v", block[1], err)
+			continue
+		}
+		kinds[r.kind()] = true
+		key, value, err := Encode(r)
+		if err != nil || !bytes.Equal(key, block[1]) || !bytes.Equal(value, block[2]) {
+			t.Errorf("got  %s %s %v\nwant %s %s", key, value, err, block[1], block[2])
+		}
+	}
+	if len(kinds) != 4 {
+		t.Errorf("FORMAT.md shows only %v", kinds)
+	}
+	block := regexp.MustCompile("(?ms)^```hex control-intent\n(.*?)^```").FindSubmatch(page)
+	b, err := hex.DecodeString(regexp.MustCompile(`#.*|\s`).ReplaceAllString(string(block[1]), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Decode(b[:8], b[8:])
+	if err != nil || r != Record(intent2) {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if key, value, err := Encode(r); err != nil || !bytes.Equal(append(key, value...), b) {
+		t.Errorf("%+v encodes to %s %s, %v", r, key, value, err)
+	}
+}
