@@ -2,7 +2,8 @@
 //
 //	go run ./integration/kafkatest/kafka -brokers 1
 //
-// With -check it only says which way the tests would take; with -cmd it runs a command with KAFKA_BROKERS set, ends
+// With -check it only says which way the tests would take; with -jars it prints the directory that holds the jars of
+// Apache Kafka, fetching them if need be; with -cmd it runs a command with KAFKA_BROKERS set, ends
 // the brokers afterwards and exits as the command did.
 package main
 
@@ -35,6 +36,7 @@ func run() error {
 	brokers := flag.Int("brokers", 1, "1 or 3")
 	heap := flag.Int("heap", 0, "Java heap of each broker in MiB (default 512, with three brokers 384)")
 	check := flag.Bool("check", false, "only say which Kafka the tests would use")
+	jars := flag.Bool("jars", false, "only print the directory with the jars of Apache Kafka")
 	cmd := flag.String("cmd", "", "shell command to run against the cluster")
 	flag.Parse()
 
@@ -42,6 +44,14 @@ func run() error {
 	defer stop()
 	if *check {
 		return report(ctx)
+	}
+	if *jars {
+		dir, err := kafkatest.Jars(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println(dir)
+		return nil
 	}
 	c, err := kafkatest.Launch(ctx, kafkatest.Options{Brokers: *brokers, HeapMB: *heap, LongRun: true})
 	if err != nil {
