@@ -1,11 +1,15 @@
 package changelog
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -139,7 +143,8 @@ type batch struct {
 }
 
 type batchRow struct {
-	at, key, value int // buf[at:at+key] and what follows; value -1: delete
+	at, key, value int    // buf[at:at+key] and what follows; value -1: delete
+	order          uint64 // see sort
 }
 
 func (db *DB) newBatch(s *Store) *batch {
@@ -177,17 +182,8 @@ func (b *batch) write(ts uint64) error {
 	if err := db.checkFree(); err != nil {
 		return err
 	}
-	if len(b.rows) > 0 {
-		wb := db.badger.NewWriteBatchAt(ts)
-		if err := b.fill(wb); err != nil {
-			wb.Cancel()
-			return err
-		}
-		// A write batch is committed in parts, asynchronously: nil from Flush, and only
-		// that, says that all are there.
-		if err := wb.Flush(); err != nil {
-			return err
-		}
+	if err := b.writeRows(ts); err != nil {
+		return err
 	}
 	if b.marker == nil {
 		return nil
@@ -204,31 +200,140 @@ func (b *batch) write(ts uint64) error {
 	return txn.CommitAt(ts+1, nil)
 }
 
-func (b *batch) fill(wb *badger.WriteBatch) error {
-	if b.reach >= 0 { // first, so that no row is there without it
-		if err := wb.Set(systemKey(rowReach, b.inc), encodeEnd(b.reach)); err != nil {
-			return err
-		}
+// txnRows is the size of one Badger transaction. Badger walks the rows of one in random
+// order; a small one, of rows that are neighbours, stays within a part of the memtable
+// that the CPU caches hold.
+const txnRows = 2000
+
+// writeRows writes all rows in key order, in many transactions, and waits for all of them:
+// they are committed asynchronously and may fail one by one.
+func (b *batch) writeRows(ts uint64) error {
+	if len(b.rows) == 0 {
+		return nil
 	}
+	b.sort()
 	if cap(b.list) < len(b.rows) {
 		b.list = make([]badger.Entry, 0, len(b.rows)+len(b.rows)/4)
+	}
+	w := writer{db: b.store.db.badger, ts: ts, slots: make(chan struct{}, 16)}
+	if b.reach >= 0 { // first, so that no row is there without it
+		w.set(&badger.Entry{Key: systemKey(rowReach, b.inc), Value: encodeEnd(b.reach)})
 	}
 	for _, r := range b.rows {
 		key := b.buf[r.at : r.at+r.key : r.at+r.key]
 		if r.value < 0 {
-			if err := wb.Delete(key); err != nil {
-				return err
-			}
+			w.delete(key)
 			continue
 		}
 		at := r.at + r.key
 		b.list = append(b.list, badger.Entry{Key: key, Value: b.buf[at : at+r.value : at+r.value]})
-		if err := wb.SetEntry(&b.list[len(b.list)-1]); err != nil {
-			return err
+		w.set(&b.list[len(b.list)-1])
+	}
+	return w.flush()
+}
+
+// writer is a badger.WriteBatch with transactions of bounded length.
+type writer struct {
+	db    *badger.DB
+	ts    uint64
+	txn   *badger.Txn
+	n     int
+	slots chan struct{} // one for each transaction under way
+	err   error         // of a set or delete
+	late  atomic.Pointer[error]
+}
+
+func (w *writer) set(e *badger.Entry) {
+	w.do(func(txn *badger.Txn) error { return txn.SetEntry(e) })
+}
+
+func (w *writer) delete(key []byte) {
+	w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+}
+
+func (w *writer) do(f func(*badger.Txn) error) {
+	if w.err != nil {
+		return
+	}
+	if w.n == txnRows {
+		w.commit()
+	}
+	w.begin()
+	err := f(w.txn)
+	if errors.Is(err, badger.ErrTxnTooBig) && w.n > 0 {
+		w.commit()
+		w.begin()
+		err = f(w.txn)
+	}
+	w.err = err
+	w.n++
+}
+
+func (w *writer) begin() {
+	if w.txn == nil {
+		w.txn, w.n = w.db.NewTransactionAt(math.MaxUint64, true), 0
+	}
+}
+
+func (w *writer) commit() {
+	w.slots <- struct{}{}
+	err := w.txn.CommitAt(w.ts, func(err error) {
+		if err != nil {
+			w.late.CompareAndSwap(nil, &err)
+		}
+		<-w.slots
+	})
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	w.txn, w.n = nil, 0
+}
+
+// flush returns nil only if every transaction is in Badger.
+func (w *writer) flush() error {
+	if w.txn != nil && w.err == nil {
+		w.commit()
+	}
+	if w.txn != nil {
+		w.txn.Discard()
+	}
+	for range cap(w.slots) { // when all slots are ours, nothing is under way
+		w.slots <- struct{}{}
+	}
+	if late := w.late.Load(); late != nil {
+		return errors.Join(w.err, *late)
+	}
+	return w.err
+}
+
+// sort puts the rows in key order: by the eight bytes behind what all keys have in common,
+// then by the rest.
+func (b *batch) sort() {
+	first := b.keyOf(b.rows[0])
+	common := len(first)
+	for _, r := range b.rows[1:] {
+		key := b.keyOf(r)
+		common = min(common, len(key))
+		for i := prefixLen; i < common; i++ {
+			if key[i] != first[i] {
+				common = i
+			}
 		}
 	}
-	return nil
+	for i := range b.rows {
+		var part [8]byte
+		copy(part[:], b.keyOf(b.rows[i])[common:])
+		b.rows[i].order = binary.BigEndian.Uint64(part[:])
+	}
+	slices.SortFunc(b.rows, func(x, y batchRow) int {
+		if c := cmp.Compare(x.order, y.order); c != 0 {
+			return c
+		}
+		return bytes.Compare(b.keyOf(x), b.keyOf(y))
+	})
 }
+
+func (b *batch) keyOf(r batchRow) []byte { return b.buf[r.at : r.at+r.key] }
 
 // finish tells the store. After an error done does not advance, so that the rows of the
 // failed batch stay in memory.

@@ -223,6 +223,12 @@ func TestReadRangePassesCompactedGaps(t *testing.T) {
 }
 
 func BenchmarkRestore(b *testing.B) {
+	for _, into := range []string{"nothing", "store"} {
+		b.Run(into, func(b *testing.B) { benchmarkRestore(b, into == "store") })
+	}
+}
+
+func benchmarkRestore(b *testing.B, store bool) {
 	const n = 1_000_000
 	_, opts := fakeKafka(b)
 	p := client(b, opts, kgo.ProducerLinger(5*time.Millisecond), kgo.MaxBufferedRecords(n))
@@ -236,11 +242,15 @@ func BenchmarkRestore(b *testing.B) {
 	db := openTest(b, DBOptions{})
 	s := openStore(b, db, storeID(0))
 	defer s.Close(context.Background(), false)
+	cpu := cpuTime()
 	for b.Loop() {
 		if err := s.Reset(); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := ReadRange(context.Background(), opts, readTopic, 0, 0, n, func(k, v []byte, _ int64) error {
+			if !store {
+				return nil
+			}
 			return s.Restored(k, v)
 		}); err != nil {
 			b.Fatal(err)
@@ -249,5 +259,6 @@ func BenchmarkRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(n*b.N), "cpu-ns/record")
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

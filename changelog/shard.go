@@ -3,6 +3,7 @@ package changelog
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // A shard holds the rows of a store whose key hash begins with the same eight bits. It
@@ -141,9 +142,7 @@ func (s *shard) grow() {
 func (s *shard) alloc(key []byte, capacity int, fl byte) uint32 {
 	at, size := len(s.slab), rowSize(len(key), capacity)
 	if at+size > cap(s.slab) {
-		slab := make([]byte, at, max(at+size, at+at/2, 512))
-		copy(slab, s.slab)
-		s.slab = slab
+		s.slab = slices.Grow(s.slab, max(size, at/2, 512))
 	}
 	s.slab = s.slab[:at+size]
 	row := s.slab[at:]
