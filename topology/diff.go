@@ -13,14 +13,19 @@ type Difference struct {
 	Fix      string
 }
 
+// String gives "records of hop: key string, value json, partitions 0 became ...; <fix>".
 func (d Difference) String() string {
-	or := func(s string) string {
-		if s == "" {
-			return "nothing"
-		}
-		return s
+	of := d.What
+	if d.UID != "" {
+		of += " of " + d.UID
 	}
-	return fmt.Sprintf("%s of %q: was %s, is %s; %s", d.What, d.UID, or(d.Old), or(d.New), d.Fix)
+	switch {
+	case d.Old == "":
+		return fmt.Sprintf("%s is new (%s); %s", of, d.New, d.Fix)
+	case d.New == "":
+		return fmt.Sprintf("%s is gone (%s); %s", of, d.Old, d.Fix)
+	}
+	return fmt.Sprintf("%s was %q, is %q; %s", of, d.Old, d.New, d.Fix)
 }
 
 const (

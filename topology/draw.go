@@ -58,6 +58,11 @@ func (p *Plan) line(b *strings.Builder, s *task.Sub, n *task.Node) {
 	case n.KeyCodec != "" || n.ValueCodec != "":
 		fmt.Fprintf(b, " (%s, %s)", n.KeyCodec, n.ValueCodec)
 	}
+	for _, in := range s.Inputs {
+		if n.Kind == "source" && in.Topic == n.Topic && in.MaxDisorder > 0 {
+			fmt.Fprintf(b, " disorder %v", in.MaxDisorder)
+		}
+	}
 	for _, o := range n.Outputs {
 		if s.Outputs[o].Internal && s.Outputs[o].Partitions > 0 {
 			fmt.Fprintf(b, " partitions %d", s.Outputs[o].Partitions)

@@ -79,7 +79,7 @@ type lateness[K, V any] struct{ n *node[K, V] }
 // a method it would make an instantiation cycle with Table.ToStream.
 func Window[K, V any](s Stream[K, V], spec window.Spec) WindowedStream[K, V] {
 	late := &lateness[K, V]{}
-	n := derive(s.n, "window", settings{}, func(t *task.Task, id int, next receiver[K, pane[V]]) receiver[K, V] {
+	n := derive(s.n, "window", settings{name: spec.String()}, func(t *task.Task, id int, next receiver[K, pane[V]]) receiver[K, V] {
 		side := func(K, V) error { return nil }
 		if late.n != nil {
 			side = late.n.next(t)
