@@ -1,0 +1,149 @@
+package eos
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/weir-stream/weir/integration/kafkatest"
+)
+
+const records = 20_000
+
+// A worker is killed at each step of the cycle, comes back and goes on: nothing is lost,
+// nothing counted twice.
+func TestKilledAtEachStep(t *testing.T) {
+	for _, point := range []string{
+		"poll:5", "process:3000", "flush:5", "produce:5", "flushed:5", "offsets:5", "offsets.sent:5", "end:5", "ended:5",
+		"apply:5", "assign:1", "restore:2", "first-record:2",
+	} {
+		t.Run(point, func(t *testing.T) {
+			r := newRun(t, kafkatest.Shared(t), 1)
+			r.load(0, records/2, false)
+			r.killed(r.start("a", point+":KILL"))
+			p := r.start("a", "")
+			r.load(records/2, records, true)
+			r.check(records)
+			r.stop(p)
+			r.audit()
+		})
+	}
+}
+
+// The worker dies while tasks are taken from it: a second one has joined.
+func TestKilledAtRevoke(t *testing.T) {
+	r := newRun(t, kafkatest.Shared(t), 1)
+	r.load(0, records/2, false)
+	a := r.start("a", "revoke:1:KILL")
+	r.printed(a, "restored")
+	b := r.start("b", "")
+	r.killed(a)
+	a = r.start("a", "")
+	r.load(records/2, records, true)
+	r.check(records)
+	r.stop(a)
+	r.stop(b)
+	r.audit()
+}
+
+// A worker dies for good: another one takes its tasks over, and the dead one's open
+// transaction with them.
+func TestTakeover(t *testing.T) {
+	r := newRun(t, kafkatest.Shared(t), 1)
+	a, b := r.start("a", "offsets.sent:8:KILL"), r.start("b", "")
+	r.load(0, records/2, false)
+	r.killed(a)
+	r.load(records/2, records, true)
+	r.check(records)
+	r.stop(b)
+	r.audit()
+}
+
+// A worker is stopped in mid-commit until its session and its transaction have ended and
+// another one has its tasks. When it goes on, the broker refuses what it had open.
+func TestZombieIsFenced(t *testing.T) {
+	for _, point := range []string{"process:3000", "offsets:5", "end:5"} {
+		t.Run(point, func(t *testing.T) {
+			r := newRun(t, kafkatest.Shared(t), 1)
+			r.load(0, records/2, false)
+			a := r.start("a", point+":STOP")
+			r.printed(a, "failpoint")
+			b := r.start("b", "")
+			r.load(records/2, records, true)
+			r.check(records) // b has done all of it
+			a.signal(syscall.SIGCONT)
+			r.printed(a, "PRODUCER_FENCED")
+			r.stop(a)
+			r.stop(b)
+			r.check(records)
+			r.audit()
+		})
+	}
+}
+
+// A second process with the same instance id: one of the two ends with a hint, and the
+// result is right.
+func TestTwins(t *testing.T) {
+	r := newRun(t, kafkatest.Shared(t), 1)
+	r.load(0, records/2, false)
+	a := r.start("a", "")
+	r.printed(a, "restored")
+	twin := r.start("a", "", "-state", r.dir+"/twin")
+	<-a.gone
+	if a.err == nil {
+		t.Error("the fenced twin ended without an error")
+	}
+	r.printed(a, "instance id")
+	r.load(records/2, records, true)
+	r.check(records)
+	r.stop(twin)
+	r.audit()
+}
+
+// The broker goes away and comes back while the worker works.
+func TestBrokerRestart(t *testing.T) {
+	c := kafkatest.Start(t, kafkatest.Options{Brokers: 1})
+	r := newRun(t, c, 1)
+	r.load(0, records/2, false)
+	a := r.start("a", "")
+	r.printed(a, "restored")
+	c.Kill(t, 0)
+	c.Restart(t, 0)
+	r.load(records/2, records, true)
+	r.check(records)
+	r.stop(a)
+	r.audit()
+}
+
+// Three workers are restarted one after the other within their sessions: the group does
+// not rebalance once.
+func TestRollingRestart(t *testing.T) {
+	r := newRun(t, kafkatest.Shared(t), 1)
+	names := []string{"a", "b", "c"}
+	procs := map[string]*proc{}
+	for _, n := range names {
+		procs[n] = r.start(n, "", "-lanes", "1")
+	}
+	r.load(0, records/2, false)
+	r.members(3)
+	for _, n := range names {
+		r.printed(procs[n], "restored")
+	}
+	before := 0
+	for _, n := range names {
+		before = max(before, r.generation(procs[n]))
+	}
+	for _, n := range names {
+		r.stop(procs[n])
+		procs[n] = r.start(n, "", "-lanes", "1")
+		r.printed(procs[n], "restored")
+		if g := r.generation(procs[n]); g != before {
+			t.Errorf("%s came back into generation %d, the group was at %d", n, g, before)
+		}
+	}
+	r.load(records/2, records, true)
+	r.check(records)
+	for _, n := range names {
+		r.stop(procs[n])
+	}
+	r.audit()
+}

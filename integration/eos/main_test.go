@@ -1,0 +1,207 @@
+// Package eos shows exactly-once results on a real Kafka with real worker processes that
+// are killed, stopped and restarted at every step of the cycle.
+package eos
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-stream/weir/integration/kafkatest"
+	"github.com/weir-stream/weir/integration/tally"
+)
+
+func TestMain(m *testing.M) { os.Exit(kafkatest.Main(m)) }
+
+// binary builds the worker with failpoints, once.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "weir-eos")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "tallyworker")
+	out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", bin, "github.com/weir-stream/weir/integration/tallyworker").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the worker: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// limit bounds a whole test; nothing in it waits for a duration.
+const limit = 2 * time.Minute
+
+// run is one application on one cluster.
+type run struct {
+	t       *testing.T
+	ctx     context.Context
+	cluster *kafkatest.Cluster
+	tally   tally.Tally
+	dir     string
+	mu      sync.Mutex
+	procs   []*proc
+}
+
+func newRun(t *testing.T, c *kafkatest.Cluster, replication int16) *run {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	r := &run{t: t, ctx: ctx, cluster: c, dir: t.TempDir(),
+		tally: tally.Tally{App: kafkatest.Unique(t), Keys: 100, Groups: 10, Partitions: 4}}
+	if err := r.tally.CreateTopics(ctx, c.Addrs(), replication); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, p := range r.procs {
+			p.signal(syscall.SIGKILL)
+			<-p.gone
+			if t.Failed() {
+				t.Logf("--- %s\n%s", p.name, p.tail())
+			}
+		}
+	})
+	return r
+}
+
+func (r *run) load(from, to int, last bool) {
+	r.t.Helper()
+	if err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, to, last); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// check waits for all results of n records and compares them.
+func (r *run) check(n int) {
+	r.t.Helper()
+	out, err := r.tally.Await(r.ctx, r.cluster.Addrs(), n)
+	if err != nil {
+		r.t.Errorf("%v", err)
+	}
+	if err := r.tally.Check(out, n).Err(); err != nil {
+		r.t.Errorf("%v", err)
+	}
+}
+
+// proc is one worker process.
+type proc struct {
+	name string
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when it has ended and its output is read
+	err  error
+	mu   sync.Mutex
+	cond *sync.Cond
+	out  []string
+}
+
+// start runs a worker. The state directory belongs to the instance. failpoint may be empty.
+func (r *run) start(instance, failpoint string, args ...string) *proc {
+	r.t.Helper()
+	bin, err := binary()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	args = append([]string{
+		"-brokers", strings.Join(r.cluster.Addrs(), ","), "-app", r.tally.App, "-state", filepath.Join(r.dir, instance),
+		"-instance", instance, "-keys", fmt.Sprint(r.tally.Keys), "-groups", fmt.Sprint(r.tally.Groups),
+		"-partitions", fmt.Sprint(r.tally.Partitions),
+	}, args...)
+	p := &proc{name: instance + " " + failpoint, gone: make(chan struct{}), cmd: exec.Command(bin, args...)}
+	p.cond = sync.NewCond(&p.mu)
+	if failpoint != "" {
+		p.cmd.Env = append(os.Environ(), "WEIR_FAILPOINT="+failpoint)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p.cmd.Stderr = p.cmd.Stdout
+	if err := p.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.procs = append(r.procs, p)
+	r.mu.Unlock()
+	go func() {
+		lines := bufio.NewScanner(stdout)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			p.mu.Lock()
+			p.out = append(p.out, lines.Text())
+			p.mu.Unlock()
+			p.cond.Broadcast()
+		}
+		p.err = p.cmd.Wait()
+		close(p.gone)
+		p.cond.Broadcast()
+	}()
+	return p
+}
+
+func (p *proc) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // gone is as good
+
+func (p *proc) tail() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.out[max(0, len(p.out)-60):], "\n")
+}
+
+// printed waits until the process has printed a line that contains text.
+func (r *run) printed(p *proc, text string) {
+	r.t.Helper()
+	stop := context.AfterFunc(r.ctx, p.cond.Broadcast)
+	defer stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at := 0; ; {
+		for ; at < len(p.out); at++ {
+			if strings.Contains(p.out[at], text) {
+				return
+			}
+		}
+		select {
+		case <-p.gone:
+			r.t.Fatalf("%s ended without printing %q", p.name, text)
+		default:
+		}
+		if r.ctx.Err() != nil {
+			r.t.Fatalf("%s did not print %q", p.name, text)
+		}
+		p.cond.Wait()
+	}
+}
+
+// killed waits until the process has died of its failpoint.
+func (r *run) killed(p *proc) {
+	r.t.Helper()
+	select {
+	case <-p.gone:
+	case <-r.ctx.Done():
+		r.t.Fatalf("%s was not killed: its failpoint was not reached", p.name)
+	}
+	var exit *exec.ExitError
+	if !errors.As(p.err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
+		r.t.Fatalf("%s ended with %v, want a kill by its failpoint", p.name, p.err)
+	}
+}
+
+// stop asks for a clean end and wants one.
+func (r *run) stop(p *proc) {
+	r.t.Helper()
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.gone:
+	case <-r.ctx.Done():
+		r.t.Fatalf("%s did not stop", p.name)
+	}
+	if p.err != nil {
+		r.t.Errorf("%s stopped with %v", p.name, p.err)
+	}
+}

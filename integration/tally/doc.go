@@ -1,0 +1,15 @@
+// Package tally is a topology whose committed result is known in closed form, with the
+// generator of its input and the checker of everything that it leaves behind: outputs,
+// changelogs, positions, local state. The kill and chaos tests run it in real processes
+// and do to them what they like.
+//
+// Input: record i of n has key i mod keys, value i/keys+1 (a sequence per key without
+// gaps) and time base+i ms. From it the topology makes
+//
+//	seen     per key: how many records came, and the last value. Each update goes out, so
+//	         the output of a key must be (1,1) (2,2) (3,3) ... in this order.
+//	groups   through a repartition topic, per group of keys: number and sum. Each update
+//	         goes out: numbers are 1, 2, 3 ..., and the last one is known.
+//	windows  per group and second of event time: the number of records, once, when the
+//	         window has closed.
+package tally

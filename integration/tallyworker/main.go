@@ -1,0 +1,64 @@
+// Tallyworker runs the tally topology as one worker process, for the tests that kill it.
+// It prints a line for each event that a test may wait for.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor"
+)
+
+func main() {
+	var (
+		t        tally.Tally
+		brokers  = flag.String("brokers", "", "addresses, comma-separated")
+		state    = flag.String("state", "", "state directory")
+		instance = flag.String("instance", "", "instance id")
+		lanes    = flag.Int("lanes", 2, "lanes")
+		commit   = flag.Duration("commit", 50*time.Millisecond, "commit interval")
+		session  = flag.Duration("session", 6*time.Second, "session timeout")
+		txn      = flag.Duration("transaction", 5*time.Second, "transaction timeout")
+		parts    = flag.Int("partitions", 4, "partitions")
+		cache    = flag.Int64("cache", 64<<20, "cache bytes")
+		leave    = flag.Bool("leave", false, "leave the group on stop")
+	)
+	flag.StringVar(&t.App, "app", "", "application")
+	flag.IntVar(&t.Keys, "keys", 100, "keys")
+	flag.IntVar(&t.Groups, "groups", 10, "groups")
+	flag.Parse()
+	t.Partitions = int32(*parts)
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave); err != nil {
+		fmt.Println("failed:", err)
+		os.Exit(1)
+	}
+	fmt.Println("stopped")
+}
+
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	plan, err := t.Plan()
+	if err != nil {
+		return err
+	}
+	opts := []processor.Option{
+		processor.Brokers(brokers...), processor.StateDir(state), processor.InstanceID(instance), processor.Lanes(lanes),
+		processor.CommitInterval(commit), processor.SessionTimeout(session), processor.TransactionTimeout(txn),
+		processor.HeartbeatInterval(500 * time.Millisecond), processor.RebalanceTimeout(10 * time.Second),
+		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).With().Timestamp().Logger()),
+	}
+	if leave {
+		opts = append(opts, processor.LeaveOnStop())
+	}
+	return processor.Run(ctx, plan, opts...)
+}

@@ -1,0 +1,111 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/control"
+)
+
+// readControl reads the control topic of an application to its end. An application that
+// has none yet has the zero state.
+func readControl(ctx context.Context, cfg *config, application string) (control.State, error) {
+	var state control.State
+	topic := offsets.Names{Application: application}.Control()
+	cl, err := cfg.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+	)
+	if err != nil {
+		return state, fmt.Errorf("read control topic %s: %w", topic, err)
+	}
+	defer cl.Close()
+	end, err := controlEnd(ctx, cl, topic)
+	if err != nil || end == 0 {
+		return state, err
+	}
+	for next := int64(0); next < end; {
+		fs := cl.PollFetches(ctx)
+		for _, fe := range fs.Errors() {
+			if ctx.Err() != nil || judge(fe.Err) == verdictFatal {
+				return state, fmt.Errorf("read control topic %s: %w", topic, fe.Err)
+			}
+		}
+		for _, r := range fs.Records() {
+			next = r.Offset + 1
+			if r.Attrs.IsControl() {
+				continue
+			}
+			rec, err := control.Decode(r.Key, r.Value)
+			if err == nil {
+				err = state.Apply(rec)
+			}
+			if err != nil {
+				return state, &Error{What: fmt.Sprintf("control topic %s, offset %d: %v", topic, r.Offset, err), Where: "application " + application, Err: errors.Join(ErrTopic, err),
+					Fix: "run the release that wrote it, or find out what else writes to it"}
+			}
+		}
+	}
+	return state, nil
+}
+
+// controlEnd is the end of the topic when nothing is open in it: who reads up to there has
+// seen every decision that was made before.
+func controlEnd(ctx context.Context, cl *kgo.Client, topic string) (int64, error) {
+	adm := kadm.NewClient(cl)
+	for since := time.Now(); ; {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return 0, fmt.Errorf("control topic %s: %w", topic, err)
+		}
+		end, ok := ends.Lookup(topic, 0)
+		if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
+			return 0, nil
+		}
+		stable, err := adm.ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			return 0, fmt.Errorf("control topic %s: %w", topic, err)
+		}
+		lso, ok := stable.Lookup(topic, 0)
+		if ok && end.Err == nil && lso.Err == nil {
+			// A birth or rewind in progress has not decided anything yet; what it decides
+			// later is found by the next reading, which every initialisation makes.
+			if lso.Offset >= end.Offset || time.Since(since) > time.Second {
+				return lso.Offset, nil
+			}
+		} else if err := errors.Join(end.Err, lso.Err); err != nil && judge(err) == verdictFatal {
+			return 0, fmt.Errorf("control topic %s: %w", topic, err)
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return 0, fmt.Errorf("control topic %s: %w", topic, err)
+		}
+	}
+}
+
+// timelineOver says whether this lane must stop: a newer timeline is intended or active.
+// It is asked after every initialisation of a producer.
+func (l *lane) timelineOver(ctx context.Context) (bool, error) {
+	for wait := retryPause; ; wait = min(2*wait, time.Second) {
+		state, err := readControl(ctx, l.cfg, l.app.names.Application)
+		if err == nil {
+			if err := state.Check(l.app.names.Timeline); err != nil {
+				l.fatal = errors.Join(ErrTimelineOver, err)
+				return true, nil
+			}
+			return false, nil
+		}
+		if judge(err) == verdictFatal || ctx.Err() != nil {
+			return false, err
+		}
+		if pause(ctx, wait) != nil {
+			return false, err
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package processor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/epoch"
+)
+
+// Listener has a field per event; nil fields are skipped. The functions are called by the
+// goroutine that the event happens in, mostly a lane's: what they do, the lane waits for.
+type Listener struct {
+	WorkerStarted    func(WorkerInfo)
+	TasksAssigned    func(AssignedInfo)
+	TaskRestored     func(RestoredInfo)
+	TaskClosed       func(ClosedInfo)
+	TaskFailed       func(FailedInfo)
+	EpochCommitted   func(CommittedInfo)
+	EpochAborted     func(AbortedInfo)
+	EpochInDoubt     func(DoubtInfo)
+	TransactionEnded func(FencedInfo)
+	Warning          func(WarningInfo)
+}
+
+// WorkerInfo: a worker has passed all checks and joins its group.
+type WorkerInfo struct {
+	Application, Instance string
+	Lanes                 int
+}
+
+// AssignedInfo: the group gave partitions to a lane (or none: a rebalance passed by).
+type AssignedInfo struct {
+	Lane       int
+	Generation int32
+	Partitions map[string][]int32
+}
+
+// RestoredInfo: a task is at its committed state and starts to process.
+type RestoredInfo struct {
+	Task      offsets.Task
+	Base      string           // "local": trusted rows on disk; "changelog": rebuilt; "empty": new; "none": no state
+	Records   int64            // changelog records applied
+	Took      time.Duration    // from assignment to ready
+	Positions map[string]int64 // "topic/partition" to next offset
+}
+
+// ClosedInfo: a task no longer runs in this lane.
+type ClosedInfo struct {
+	Task   offsets.Task
+	Reason string // revoked, lost, failed, diverged, fenced, stopped
+}
+
+// FailedInfo: a task cannot go on. It is tried again after a pause; the others go on.
+type FailedInfo struct {
+	Task  offsets.Task
+	Err   error
+	Retry time.Duration
+}
+
+// CommittedInfo: an epoch of a lane is committed.
+type CommittedInfo struct {
+	Lane      int
+	Records   int64 // processed
+	Bytes     int64 // produced, changelog included
+	Changelog int   // changelog records
+	Took      time.Duration
+}
+
+// AbortedInfo: an epoch is rolled back and will be processed again.
+type AbortedInfo struct {
+	Lane    int
+	Records int64
+	Reason  string
+}
+
+// DoubtInfo: the end of an epoch was not confirmed; Kafka is asked.
+type DoubtInfo struct {
+	Lane   int
+	Reason string
+}
+
+// FencedInfo: the open transaction of a member that is gone was ended.
+type FencedInfo struct{ TransactionalID string }
+
+// WarningInfo: something failed that is tried again or can be done without.
+type WarningInfo struct {
+	What string
+	Err  error
+}
+
+func (i WorkerInfo) String() string {
+	return fmt.Sprintf("worker %s of %s starts with %d lanes", i.Instance, i.Application, i.Lanes)
+}
+
+func (i AssignedInfo) String() string {
+	return fmt.Sprintf("lane %d, generation %d: assigned %v", i.Lane, i.Generation, i.Partitions)
+}
+
+func (i RestoredInfo) String() string {
+	return fmt.Sprintf("task %s restored in %s: base %s, %d changelog records, positions %v", i.Task, i.Took.Round(time.Millisecond), i.Base, i.Records, i.Positions)
+}
+
+func (i ClosedInfo) String() string { return fmt.Sprintf("task %s closed: %s", i.Task, i.Reason) }
+
+func (i FailedInfo) String() string {
+	return fmt.Sprintf("task %s failed, next try in %s: %v", i.Task, i.Retry, i.Err)
+}
+
+func (i CommittedInfo) String() string {
+	return fmt.Sprintf("lane %d committed %d records, %d bytes, %d changelog records in %s", i.Lane, i.Records, i.Bytes, i.Changelog, i.Took.Round(time.Microsecond))
+}
+
+func (i AbortedInfo) String() string {
+	return fmt.Sprintf("lane %d rolls %d records back: %s", i.Lane, i.Records, i.Reason)
+}
+
+func (i DoubtInfo) String() string {
+	return fmt.Sprintf("lane %d asks Kafka about its last epoch: %s", i.Lane, i.Reason)
+}
+
+func (i FencedInfo) String() string { return "ended the transaction of " + i.TransactionalID }
+
+func (i WarningInfo) String() string { return fmt.Sprintf("%s: %v", i.What, i.Err) }
+
+// listener tees events to all listeners; the log is the first.
+type listener struct{ all []*Listener }
+
+func emit[I any](l listener, field func(*Listener) func(I), info I) {
+	for _, one := range l.all {
+		if f := field(one); f != nil {
+			f(info)
+		}
+	}
+}
+
+func (l listener) started(application, instance string, lanes int) {
+	emit(l, func(x *Listener) func(WorkerInfo) { return x.WorkerStarted }, WorkerInfo{application, instance, lanes})
+}
+
+func (l listener) assigned(lane int, generation int32, ps map[string][]int32) {
+	emit(l, func(x *Listener) func(AssignedInfo) { return x.TasksAssigned }, AssignedInfo{lane, generation, ps})
+}
+
+func (l listener) restored(r taskRestored) {
+	at := map[string]int64{}
+	for tp, c := range r.positions {
+		at[tp.String()] = c.offset
+	}
+	emit(l, func(x *Listener) func(RestoredInfo) { return x.TaskRestored }, RestoredInfo{r.task, r.base, r.records, r.took, at})
+}
+
+func (l listener) closed(t offsets.Task, why epoch.Reason) {
+	name := [...]string{"revoked", "lost", "failed", "diverged", "fenced", "stopped"}[why]
+	emit(l, func(x *Listener) func(ClosedInfo) { return x.TaskClosed }, ClosedInfo{t, name})
+}
+
+func (l listener) failed(t offsets.Task, err error, retry time.Duration) {
+	emit(l, func(x *Listener) func(FailedInfo) { return x.TaskFailed }, FailedInfo{t, err, retry})
+}
+
+func (l listener) committed(i CommittedInfo) {
+	emit(l, func(x *Listener) func(CommittedInfo) { return x.EpochCommitted }, i)
+}
+
+func (l listener) aborted(lane int, records int64, reason string) {
+	emit(l, func(x *Listener) func(AbortedInfo) { return x.EpochAborted }, AbortedInfo{lane, records, reason})
+}
+
+func (l listener) inDoubt(lane int, reason string) {
+	emit(l, func(x *Listener) func(DoubtInfo) { return x.EpochInDoubt }, DoubtInfo{lane, reason})
+}
+
+func (l listener) fenced(id string) {
+	emit(l, func(x *Listener) func(FencedInfo) { return x.TransactionEnded }, FencedInfo{id})
+}
+
+func (l listener) warn(what string, err error) {
+	emit(l, func(x *Listener) func(WarningInfo) { return x.Warning }, WarningInfo{what, err})
+}
+
+func (tp TopicPartition) String() string { return fmt.Sprintf("%s/%d", tp.Topic, tp.Partition) }
+
+type topicPartition = TopicPartition

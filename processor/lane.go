@@ -1,0 +1,452 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/epoch"
+)
+
+const (
+	pollRecords = 20_000                 // most records per poll
+	taskTurn    = 512                    // records of one task before the next one has its turn
+	tickEvery   = 250 * time.Millisecond // how often timers are looked at
+)
+
+// lane is one goroutine with a group consumer, a transactional producer and some tasks.
+// It carries out what the epoch machine decides; all work happens in brackets:
+//
+//	poll (holds the rebalance) -> drain the inbox -> work -> end of epoch -> release
+//
+// No transaction is open outside a bracket.
+type lane struct {
+	index    int
+	instance string
+	cfg      *config
+	app      *application
+	db       *changelog.DB
+	balancer *balancer
+	stats    *laneStats
+
+	ctx     context.Context // of what must outlive a stop: the last commit
+	inbox   *inbox
+	group   *group
+	txn     *transaction
+	machine *epoch.Machine
+
+	lease     lease
+	owned     map[topicPartition]bool
+	route     map[topicPartition]routed
+	tasks     map[offsets.Task]*runningTask
+	order     []offsets.Task // sorted keys of tasks
+	turnOf    int            // whose turn it is, index into order
+	restoring map[offsets.Task]*restoring
+	retries   map[offsets.Task]retry
+	rewinds   map[offsets.Task]bool // closed while owned: the client stands further on than the position
+	helpers   sync.WaitGroup        // background work and restores
+
+	facts   []epoch.Event // to be told to the machine
+	telling bool
+	waiting int       // answers of background work that the machine waits for
+	since   time.Time // when the waiting began
+	stalled bool
+
+	started  time.Time // of the open epoch
+	reason   string    // why the epoch is being aborted or in doubt, for the listener
+	begin    time.Time
+	records  int64
+	wanted   bool // a rebalance waits
+	spread   int32
+	lastTick time.Time
+	trimmed  time.Time
+	stopping bool
+	exited   bool
+	clean    bool
+	fatal    error
+	stampBuf []byte
+	now      func() time.Time
+}
+
+type routed struct {
+	task  offsets.Task
+	input int
+}
+
+type retry struct {
+	at    time.Time
+	pause time.Duration
+}
+
+func newLane(index int, instance string, w *Worker, app *application, db *changelog.DB, b *balancer) *lane {
+	l := &lane{
+		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
+		inbox: new(inbox), machine: epoch.New(),
+		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
+		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, now: time.Now,
+	}
+	for _, t := range app.tasks() {
+		for i, tp := range app.inputs(t) {
+			l.route[tp] = routed{t, i}
+		}
+	}
+	name := app.names.TransactionalID(w.instance, index)
+	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) {
+		return w.cfg.client(
+			kgo.TransactionalID(name),
+			kgo.TransactionTimeout(w.cfg.transactionTimeout),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()),
+			kgo.RecordDeliveryTimeout(w.cfg.transactionTimeout),
+			kgo.ProducerBatchCompression(kgo.NoCompression()),
+			kgo.ProducerLinger(5*time.Millisecond),
+			kgo.MaxBufferedRecords(1<<20),
+			kgo.MaxBufferedBytes(256<<20),
+			kgo.ProducerBatchMaxBytes(1<<20),
+		)
+	}}
+	return l
+}
+
+// run processes until ctx ends or the machine says exit. A nil error means that nothing is
+// open or undecided.
+func (l *lane) run(ctx context.Context) error {
+	live, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.ctx = live
+	defer l.closeAll(cancel)
+	if err := l.txn.reinit(ctx); err != nil {
+		return err
+	}
+	if stop, err := l.timelineOver(ctx); err != nil || stop {
+		return err
+	}
+	if err := l.joinGroup(); err != nil {
+		return err
+	}
+	defer l.group.client.CloseAllowingRebalance()
+	defer l.balancer.stop()
+	wake := context.AfterFunc(ctx, func() { l.inbox.push(stopWanted{}) })
+	defer wake()
+	for !l.exited {
+		l.turn(ctx)
+	}
+	if l.fatal != nil {
+		return l.fatal
+	}
+	if !l.clean {
+		return fmt.Errorf("lane %d: %w", l.index, ErrTimelineOver)
+	}
+	return nil
+}
+
+type stopWanted struct{}
+
+// turn is one bracket.
+func (l *lane) turn(ctx context.Context) {
+	var fetches kgo.Fetches
+	switch {
+	case l.waiting > 0:
+		l.await()
+	case !l.backlog():
+		failpoint("poll")
+		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
+		fetches = l.group.client.PollRecords(pollCtx, pollRecords)
+		done()
+	}
+	for _, e := range l.inbox.drain() {
+		l.handle(e)
+	}
+	if ctx.Err() != nil && !l.stopping {
+		l.stopping = true
+		l.tell(epoch.Stop{})
+	}
+	if l.exited {
+		return
+	}
+	l.accept(fetches)
+	if l.waiting > 0 {
+		return
+	}
+	l.tick()
+	l.checkLease()
+	l.checkStops()
+	if l.waiting > 0 || l.exited {
+		return
+	}
+	if l.machine.Phase() == epoch.Idle && l.backlog() {
+		l.tell(epoch.Wanted{})
+	}
+	if l.machine.Phase() == epoch.Open {
+		l.work()
+	}
+	if l.machine.Phase() != epoch.Open || l.due() {
+		l.tell(epoch.Due{})
+	}
+}
+
+// patience is how long a poll may take.
+func (l *lane) patience() time.Duration {
+	if l.machine.Phase() == epoch.Open {
+		return max(l.started.Add(l.cfg.commitInterval).Sub(l.now()), 0)
+	}
+	return tickEvery
+}
+
+// due says whether the open epoch is to end.
+func (l *lane) due() bool {
+	return l.wanted || l.stopping || l.now().Sub(l.started) >= l.cfg.commitInterval || l.full()
+}
+
+// full: the epoch's memory is at its limit.
+func (l *lane) full() bool {
+	n := l.txn.bytes
+	for _, t := range l.tasks {
+		for _, s := range t.stores {
+			n += s.EpochBytes()
+		}
+	}
+	return n >= l.cfg.commitBytes
+}
+
+func (l *lane) backlog() bool {
+	for _, t := range l.tasks {
+		if t.pending() {
+			return true
+		}
+	}
+	return false
+}
+
+// await sleeps until background work or the group has something to say. Past the
+// rebalance budget the group goes on without us; our tasks stay frozen.
+func (l *lane) await() {
+	budget := l.cfg.rebalanceTimeout/2 - l.now().Sub(l.since)
+	ctx, done := l.inbox.polling(l.ctx, min(max(budget, 0), tickEvery))
+	<-ctx.Done()
+	done()
+	if budget <= 0 && !l.stalled {
+		l.stalled = true
+		l.tell(epoch.Stalled{})
+	}
+}
+
+// handle turns what others pushed into facts.
+func (l *lane) handle(e any) {
+	switch e := e.(type) {
+	case groupAssigned:
+		l.lease = e.lease
+		for topic, ps := range e.partitions {
+			for _, p := range ps {
+				l.owned[topicPartition{topic, p}] = true
+			}
+		}
+		l.cfg.listener.assigned(l.index, e.lease.generation, e.partitions)
+		if ts := l.newlyWhole(); len(ts) > 0 {
+			l.tell(epoch.Assigned{Tasks: ts})
+		}
+	case groupRevoked:
+		l.disown(e.partitions)
+		if ts := l.app.touching(e.partitions); len(ts) > 0 {
+			l.tell(epoch.Revoked{Tasks: ts})
+		}
+	case groupLost:
+		clear(l.owned)
+		l.tell(epoch.MembershipLost{})
+	case groupBlocked:
+		l.wanted = true
+	case groupRefused:
+		l.fatal = e.err
+		l.tell(epoch.Stop{})
+	case rebalanceAsked:
+		l.group.client.ForceRebalance()
+	case taskRestored:
+		l.restored(e)
+	case taskRestoreFailed:
+		l.restoreFailed(e)
+	case background:
+		l.waiting--
+		e.then()
+	case stopWanted:
+	default:
+		panic(fmt.Sprintf("lane inbox: unknown event %T", e))
+	}
+}
+
+func (l *lane) disown(ps map[string][]int32) {
+	for topic, parts := range ps {
+		for _, p := range parts {
+			delete(l.owned, topicPartition{topic, p})
+		}
+	}
+}
+
+// newlyWhole are the tasks whose inputs are all owned and that do not run or restore yet.
+func (l *lane) newlyWhole() []offsets.Task {
+	var out []offsets.Task
+	for _, t := range l.app.tasks() {
+		if l.tasks[t] != nil || l.restoring[t] != nil {
+			continue
+		}
+		if _, ok := l.retries[t]; ok {
+			continue
+		}
+		if !slices.ContainsFunc(l.app.inputs(t), func(tp topicPartition) bool { return !l.owned[tp] }) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// accept hands polled records to their tasks.
+func (l *lane) accept(fs kgo.Fetches) {
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			l.fetchError(p.Topic, p.Partition, p.Err)
+		}
+		if len(p.Records) == 0 {
+			return
+		}
+		r, ok := l.route[topicPartition{p.Topic, p.Partition}]
+		t := l.tasks[r.task]
+		if !ok || t == nil {
+			return // closed meanwhile: its position is committed, the next owner reads on from there
+		}
+		if err := t.accept(r.input, p.Records); err != nil {
+			l.stopNow(t, err)
+		}
+	})
+}
+
+// fetchError tells the owner of a partition that it cannot be read.
+func (l *lane) fetchError(topic string, partition int32, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	switch judge(err) {
+	case verdictFencedInstance:
+		l.fatal = errors.Join(ErrInstanceTaken, err)
+		l.tell(epoch.Stop{})
+	case verdictFatal:
+		if t := l.tasks[l.route[topicPartition{topic, partition}].task]; t != nil {
+			l.stopNow(t, fmt.Errorf("read %s/%d: %w", topic, partition, err))
+			return
+		}
+		l.cfg.listener.warn(fmt.Sprintf("read %s/%d", topic, partition), err)
+	default:
+		l.cfg.listener.warn(fmt.Sprintf("read %s/%d", topic, partition), err)
+	}
+}
+
+// checkLease looks for a membership that changed under us without a callback.
+func (l *lane) checkLease() {
+	if l.lease.member == "" || len(l.tasks) == 0 {
+		return
+	}
+	if now := l.group.current(); now.member != "" && !now.validUnder(l.lease) {
+		l.reason = fmt.Sprintf("membership changed from %s/%d to %s/%d", l.lease.member, l.lease.generation, now.member, now.generation)
+		l.lease = now
+		l.tell(epoch.LeaseLost{})
+	}
+}
+
+// checkStops reports tasks whose replay has come to the record that failed.
+func (l *lane) checkStops() {
+	for _, id := range slices.Clone(l.order) {
+		if t := l.tasks[id]; t != nil && t.stop != nil && !t.stop.reached && (t.stop.now || t.read < len(t.queue)) && t.atStop() {
+			t.stop.reached = true
+			l.tell(epoch.Reached{Task: id})
+		}
+	}
+}
+
+// work processes queued records until the queues are empty or the epoch is due.
+func (l *lane) work() {
+	for left := len(l.order); left > 0; left-- {
+		if l.turnOf >= len(l.order) {
+			l.turnOf = 0
+		}
+		t := l.tasks[l.order[l.turnOf]]
+		l.turnOf++
+		if !t.pending() || t.atStop() {
+			continue
+		}
+		if !t.touched {
+			t.touched = true
+			l.tell(epoch.Touched{Task: t.id})
+		}
+		for n := 0; n < taskTurn && t.read < len(t.queue) && !t.atStop(); n++ {
+			failpoint("process")
+			if err := t.step(); err != nil {
+				l.userFailed(t, err)
+				return
+			}
+			l.records++
+		}
+		if l.due() {
+			return
+		}
+		if t.pending() {
+			left = len(l.order) + 1
+		}
+	}
+}
+
+// stopNow ends a task at the next boundary for a reason that is not a record's.
+func (l *lane) stopNow(t *runningTask, err error) {
+	if t.stop == nil {
+		t.stop = &stop{cause: err, now: true}
+	}
+}
+
+func (l *lane) userFailed(t *runningTask, err error) {
+	t.failed(err)
+	l.reason = err.Error()
+	l.tell(epoch.Failed{Task: t.id})
+}
+
+// tell reports a fact to the machine and carries out its orders; facts that arise
+// meanwhile are told afterwards, in order.
+func (l *lane) tell(e epoch.Event) {
+	l.facts = append(l.facts, e)
+	if l.telling {
+		return
+	}
+	l.telling = true
+	defer func() { l.telling = false }()
+	for len(l.facts) > 0 {
+		e := l.facts[0]
+		l.facts = l.facts[1:]
+		l.machine.Step(e)
+		for _, a := range l.machine.Ready() {
+			l.do(a)
+		}
+	}
+}
+
+// background runs f outside the lane's goroutine; the machine waits for what then tells.
+type background struct{ then func() }
+
+func (l *lane) outside(f func(context.Context) func()) {
+	if l.waiting == 0 {
+		l.since, l.stalled = l.now(), false
+	}
+	l.waiting++
+	l.helpers.Go(func() { l.inbox.push(background{f(l.ctx)}) })
+}
+
+func (l *lane) sortTasks() {
+	l.order = slices.SortedFunc(maps.Keys(l.tasks), offsets.Task.Compare)
+}
+
+// stamp encodes who sends, and how far its time is. Its bytes live as long as the epoch.
+func (l *lane) stamp(t offsets.Task, kind offsets.StampKind, watermark int64) []byte {
+	l.stampBuf = offsets.Stamp{Kind: kind, Timeline: l.app.names.Timeline, Task: t, Watermark: watermark}.Append(l.stampBuf[:0])
+	return l.txn.arena.copy(l.stampBuf)
+}

@@ -1,0 +1,41 @@
+package processor
+
+import "github.com/rs/zerolog"
+
+// newListener puts the log before the given listeners: logging is a listener like others.
+func newListener(log zerolog.Logger, given []*Listener) listener {
+	return listener{append([]*Listener{logListener(log)}, given...)}
+}
+
+func logListener(log zerolog.Logger) *Listener {
+	return &Listener{
+		WorkerStarted: func(i WorkerInfo) {
+			log.Info().Str("instance", i.Instance).Int("lanes", i.Lanes).Msg("worker started")
+		},
+		TasksAssigned: func(i AssignedInfo) {
+			log.Info().Int("lane", i.Lane).Int32("generation", i.Generation).Any("partitions", i.Partitions).Msg("assigned")
+		},
+		TaskRestored: func(i RestoredInfo) {
+			log.Info().Stringer("task", i.Task).Str("base", i.Base).Int64("records", i.Records).Dur("took_ms", i.Took).Any("positions", i.Positions).Msg("task restored")
+		},
+		TaskClosed: func(i ClosedInfo) {
+			log.Info().Stringer("task", i.Task).Str("reason", i.Reason).Msg("task closed")
+		},
+		TaskFailed: func(i FailedInfo) {
+			log.Error().Stringer("task", i.Task).Dur("retry_ms", i.Retry).Err(i.Err).Msg("task failed")
+		},
+		EpochCommitted: func(i CommittedInfo) {
+			log.Debug().Int("lane", i.Lane).Int64("records", i.Records).Int64("bytes", i.Bytes).Int("changelog", i.Changelog).Dur("took_ms", i.Took).Msg("committed")
+		},
+		EpochAborted: func(i AbortedInfo) {
+			log.Warn().Int("lane", i.Lane).Int64("records", i.Records).Str("reason", i.Reason).Msg("epoch rolled back")
+		},
+		EpochInDoubt: func(i DoubtInfo) {
+			log.Warn().Int("lane", i.Lane).Str("reason", i.Reason).Msg("asking Kafka about the last epoch")
+		},
+		TransactionEnded: func(i FencedInfo) {
+			log.Info().Str("transactional_id", i.TransactionalID).Msg("ended the transaction of a departed member")
+		},
+		Warning: func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
+	}
+}

@@ -1,0 +1,245 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/epoch"
+)
+
+// baseMaxAge bounds how old a local base may be: the changelog keeps tombstones for
+// delete.retention.ms (7 days), and an older base would miss some and bring deleted keys
+// back. Half of it, because clocks and the cleaner are not exact.
+const baseMaxAge = 84 * time.Hour
+
+// restoring is a restore in the background.
+type restoring struct{ cancel context.CancelFunc }
+
+type taskRestored struct {
+	task      offsets.Task
+	of        *restoring
+	stores    []*changelog.Store
+	positions map[topicPartition]committed
+	metadata  offsets.Metadata
+	base      string
+	records   int64
+	took      time.Duration
+}
+
+type taskRestoreFailed struct {
+	task offsets.Task
+	of   *restoring
+	err  error
+}
+
+func (l *lane) startRestore(t offsets.Task) {
+	ctx, cancel := context.WithCancel(l.ctx)
+	r := &restoring{cancel: cancel}
+	l.restoring[t] = r
+	l.helpers.Go(func() {
+		defer cancel()
+		failpoint("restore")
+		got, err := l.restore(ctx, t)
+		if err != nil {
+			l.inbox.push(taskRestoreFailed{t, r, err})
+			return
+		}
+		if ctx.Err() != nil { // revoked while it finished
+			closeStores(got.stores)
+			return
+		}
+		got.of = r
+		l.inbox.push(got)
+	})
+}
+
+// restore brings a task to its committed state: stable positions first, then for each
+// store the local base if it can be trusted, else nothing, and the changelog from there
+// exactly to the end that the positions name. It runs outside the lane's goroutine.
+func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, err error) {
+	start := time.Now()
+	got.task = t
+	sub := &l.app.graph.Subs[t.Sub]
+	defer func() {
+		if err != nil {
+			closeStores(got.stores)
+			got.stores = nil
+		}
+	}()
+	// The lease of the stores comes before the positions: the lane that had the task before
+	// in this process may still be committing.
+	type based struct {
+		marker changelog.Marker
+		found  bool
+	}
+	bases := make([]based, len(sub.Stores))
+	for i, spec := range sub.Stores {
+		id := changelog.StoreID{Timeline: l.app.names.Timeline, UID: spec.UID, Task: t, TopicID: l.app.topicIDs[l.app.changelogTopic(int(t.Sub), i)]}
+		s, m, found, err := l.db.OpenStore(ctx, id)
+		if err != nil {
+			return got, fmt.Errorf("open state %s of task %s: %w", spec.UID, t, err)
+		}
+		got.stores = append(got.stores, s)
+		bases[i] = based{m, found}
+	}
+	if got.positions, err = l.stablePositions(ctx, t); err != nil {
+		return got, err
+	}
+	if _, err := epochOf(l.app, got.positions, t); err != nil {
+		return got, err
+	}
+	for _, tp := range l.app.inputs(t) {
+		got.metadata = got.positions[tp].metadata
+		break
+	}
+	if err := l.checkPositions(ctx, t, got.positions); err != nil {
+		return got, err
+	}
+	if len(got.metadata.Ends) != len(sub.Stores) {
+		return got, fmt.Errorf("positions of task %s name %d stores, the plan has %d", t, len(got.metadata.Ends), len(sub.Stores))
+	}
+	got.base = "local"
+	if len(sub.Stores) == 0 {
+		got.base = "none"
+	}
+	for i, s := range got.stores {
+		end, m := got.metadata.Ends[i], bases[i].marker
+		topic := l.app.changelogTopic(int(t.Sub), i)
+		from := m.End
+		if !bases[i].found || m.End > end || (m.End != end && time.Since(time.UnixMilli(m.Wall)) > baseMaxAge) {
+			if err := s.Reset(); err != nil {
+				return got, fmt.Errorf("reset state of task %s: %w", t, err)
+			}
+			from = 0
+			if got.base = "changelog"; end == 0 {
+				got.base = "empty"
+			}
+		}
+		if from < end {
+			_, err := changelog.ReadRange(ctx, l.cfg.clientOpts(), topic, t.Partition, from, end, func(key, value []byte, _ int64) error {
+				got.records++
+				return s.Restored(key, value)
+			})
+			if err != nil {
+				return got, fmt.Errorf("restore task %s from %s/%d [%d, %d): %w", t, topic, t.Partition, from, end, err)
+			}
+		}
+		if err := s.Finish(got.metadata.Epoch, end); err != nil {
+			return got, fmt.Errorf("restore task %s: %w", t, err)
+		}
+	}
+	got.took = time.Since(start)
+	return got, nil
+}
+
+// stablePositions waits until no transaction is open over the task's positions. The
+// predecessor's, if it died, is ended by fencing it, not by waiting for its time-out.
+func (l *lane) stablePositions(ctx context.Context, t offsets.Task) (map[topicPartition]committed, error) {
+	var fenced time.Time
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		try, cancel := context.WithTimeout(ctx, l.cfg.sessionTimeout)
+		got, err := fetchCommitted(try, l.group.client, l.app, t)
+		cancel()
+		if err == nil {
+			return got, nil
+		}
+		if v := judge(err); v == verdictFatal || errors.Is(err, ErrPosition) || ctx.Err() != nil {
+			return nil, err
+		}
+		if isUnstable(err) && time.Since(fenced) > time.Second {
+			if err := l.app.fencePredecessors(ctx, l.group.client, l.cfg); err != nil && ctx.Err() == nil {
+				l.cfg.listener.warn("fence departed members", err)
+			}
+			fenced = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// checkPositions refuses positions that the log no longer holds. Nothing is ever reset.
+func (l *lane) checkPositions(ctx context.Context, t offsets.Task, got map[topicPartition]committed) error {
+	adm := kadm.NewClient(l.group.client)
+	var topics []string
+	for _, tp := range l.app.inputs(t) {
+		topics = append(topics, tp.Topic)
+	}
+	starts, err := adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return fmt.Errorf("list start offsets for task %s: %w", t, err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return fmt.Errorf("list end offsets for task %s: %w", t, err)
+	}
+	var errs []error
+	for _, tp := range l.app.inputs(t) {
+		at := got[tp].offset
+		lo, ok := starts.Lookup(tp.Topic, tp.Partition)
+		hi, ok2 := ends.Lookup(tp.Topic, tp.Partition)
+		if !ok || !ok2 || lo.Err != nil || hi.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: no start or end offset: %w", tp, errors.Join(lo.Err, hi.Err)))
+			continue
+		}
+		if at < lo.Offset || at > hi.Offset {
+			errs = append(errs, &Error{
+				What:  fmt.Sprintf("position %d of %s is outside the log [%d, %d]", at, tp, lo.Offset, hi.Offset),
+				Where: "task " + t.String(),
+				Fix:   "records between the position and the log were lost (retention, truncation); restore from a backup, or start under a new application name",
+				Err:   ErrPosition,
+			})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func closeStores(ss []*changelog.Store) {
+	for _, s := range ss {
+		// Nothing was written that could fail to be dropped.
+		_ = s.Close(context.Background(), false)
+	}
+}
+
+// restored puts a restored task to work.
+func (l *lane) restored(r taskRestored) {
+	if l.restoring[r.task] != r.of {
+		closeStores(r.stores)
+		return
+	}
+	delete(l.restoring, r.task)
+	t, err := l.newRunningTask(r)
+	if err != nil {
+		closeStores(r.stores)
+		l.notRestored(r.task, err)
+		return
+	}
+	l.tasks[r.task] = t
+	l.sortTasks()
+	l.cfg.listener.restored(r)
+	l.tell(epoch.Restored{Task: r.task, Epoch: r.metadata.Epoch})
+	l.resume(t)
+}
+
+func (l *lane) restoreFailed(r taskRestoreFailed) {
+	if l.restoring[r.task] != r.of {
+		return
+	}
+	delete(l.restoring, r.task)
+	l.notRestored(r.task, r.err)
+}
+
+func (l *lane) notRestored(t offsets.Task, err error) {
+	pause := min(max(time.Second, l.retries[t].pause*3/2), time.Minute)
+	l.retries[t] = retry{l.now().Add(pause), pause}
+	l.cfg.listener.failed(t, err, pause)
+	l.tell(epoch.RestoreFailed{Task: t})
+}

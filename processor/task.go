@@ -1,0 +1,374 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/topology/task"
+)
+
+// heartbeatEvery is how often a task tells the silent partitions of its repartition topics
+// how far its time is: producers x partitions records per period at most.
+const heartbeatEvery = time.Second
+
+// runningTask is a task that a lane runs. The lane's goroutine owns it.
+//
+// queue[:read] is in the open epoch, queue[read:] is not processed yet; all of queue stays
+// until the epoch's fate is known, so that an abort replays from memory.
+type runningTask struct {
+	id     offsets.Task
+	lane   *lane
+	run    *task.Task
+	ledger *offsets.Ledger // per input: committed <= processed <= polled
+	inputs []input
+	queue  []polled
+	read   int
+	bytes  int64 // of queue
+
+	stores  []*changelog.Store
+	ends    []int64 // changelog ends of the open epoch
+	settled []int64 // committed ends
+	outputs []output
+
+	touched  bool // in the open epoch
+	first    bool // no record processed since the restore
+	stop     *stop
+	wantTime bool // somebody downstream, or the task itself, waits for its watermark
+	beat     time.Time
+}
+
+// stop is where the replay of a failed task ends.
+type stop struct {
+	input   int
+	offset  int64
+	cause   error
+	reached bool
+	now     bool // nothing to replay: the failure was not at a record
+}
+
+type input struct {
+	topicPartition
+	id       [16]byte // topic id
+	internal bool
+}
+
+// polled is a record in memory with the input that it came by.
+type polled struct {
+	rec   *kgo.Record
+	input int32
+}
+
+type output struct {
+	topic      string
+	partitions int32
+	internal   bool
+	promise    func(*kgo.Record, error) // of the open epoch
+	told       []int64                  // per partition: the watermark that its reader heard last; internal only
+	undecided  []int64                  // the same with the open epoch
+}
+
+// newRunningTask makes the executable task over restored stores.
+func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
+	sub := &l.app.graph.Subs[r.task.Sub]
+	t := &runningTask{id: r.task, lane: l, stores: r.stores, first: true, wantTime: l.app.wantsTime(int(r.task.Sub))}
+	var positions []int64
+	for i, tp := range l.app.inputs(r.task) {
+		positions = append(positions, r.positions[tp].offset)
+		t.inputs = append(t.inputs, input{tp, l.app.topicIDs[tp.Topic], sub.Inputs[i].Internal})
+	}
+	t.ledger = offsets.NewLedger(r.task, r.metadata.Epoch, positions)
+	t.settled = r.metadata.Ends
+	t.ends = append([]int64(nil), r.metadata.Ends...)
+	for i, o := range sub.Outputs {
+		topic, n := l.app.outputTopic(int(r.task.Sub), i)
+		out := output{topic: topic, partitions: n, internal: o.Internal}
+		if o.Internal {
+			out.told, out.undecided = make([]int64, n), make([]int64, n)
+			for p := range out.told {
+				out.told[p], out.undecided[p] = offsets.NoTime, offsets.NoTime
+			}
+		}
+		t.outputs = append(t.outputs, out)
+	}
+	t.run = l.app.graph.Start(int(r.task.Sub), r.task.Partition, t)
+	for i, in := range sub.Inputs {
+		if in.Internal {
+			t.run.SetUpstream(i, l.app.upstream(int(r.task.Sub), i))
+		}
+	}
+	if err := t.run.Restore(r.metadata.Time); err != nil {
+		return nil, fmt.Errorf("restore time of task %s: %w", r.task, err)
+	}
+	t.run.Committed()
+	return t, nil
+}
+
+// Store, Emit and Headers make it the task's task.Env.
+
+func (t *runningTask) Store(i int) task.Store { return t.stores[i] }
+
+func (t *runningTask) Headers() []task.Header {
+	rec := t.queue[t.read].rec
+	if len(rec.Headers) == 0 {
+		return nil
+	}
+	hs := make([]task.Header, 0, len(rec.Headers))
+	for _, h := range rec.Headers {
+		if h.Key != offsets.StampHeader {
+			hs = append(hs, task.Header{Key: h.Key, Value: h.Value})
+		}
+	}
+	return hs
+}
+
+// Emit produces an output at once, inside the open transaction.
+func (t *runningTask) Emit(i int, o *task.Out) error {
+	out, txn := &t.outputs[i], t.lane.txn
+	if n := len(o.Key) + len(o.Value); n > t.lane.cfg.maxRecordBytes {
+		return fmt.Errorf("record of %d bytes for %s: %w", n, out.topic, errRecordTooLarge)
+	}
+	rec := txn.arena.record()
+	rec.Topic = out.topic
+	rec.Key, rec.Value = txn.arena.copy(o.Key), txn.arena.copy(o.Value)
+	rec.Timestamp = time.UnixMilli(max(o.Time, 0))
+	key := o.PartitionKey
+	if key == nil {
+		key = o.Key
+	}
+	if key == nil {
+		rec.Partition = t.lane.spread % out.partitions
+	} else {
+		rec.Partition = offsets.Partition(key, out.partitions)
+	}
+	switch {
+	case out.internal:
+		wm := t.run.Watermark()
+		out.undecided[rec.Partition] = max(out.undecided[rec.Partition], wm)
+		if len(o.Headers) == 0 {
+			rec.Headers = txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, offsets.Data, wm))
+			break
+		}
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: offsets.StampHeader, Value: t.lane.stamp(t.id, offsets.Data, wm)})
+		fallthrough
+	default:
+		for _, h := range o.Headers {
+			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: txn.arena.copy(h.Value)})
+		}
+	}
+	if out.promise == nil {
+		out.promise = txn.promise(nil)
+	}
+	txn.produce(t.lane.ctx, rec, out.promise)
+	return nil
+}
+
+// heartbeat tells the silent partitions of the internal outputs how far this task is.
+func (t *runningTask) heartbeat() {
+	wm, kind := t.run.Watermark(), offsets.Heartbeat
+	if t.run.Idle() {
+		kind = offsets.Idle
+	}
+	if wm == offsets.NoTime && kind == offsets.Heartbeat {
+		return
+	}
+	for i := range t.outputs {
+		out := &t.outputs[i]
+		for p := range out.undecided {
+			if out.undecided[p] >= wm && kind == offsets.Heartbeat {
+				continue
+			}
+			out.undecided[p] = max(out.undecided[p], wm)
+			rec := t.lane.txn.arena.record()
+			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), time.UnixMilli(max(wm, 0))
+			rec.Headers = t.lane.txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, kind, wm))
+			if out.promise == nil {
+				out.promise = t.lane.txn.promise(nil)
+			}
+			t.lane.txn.produce(t.lane.ctx, rec, out.promise)
+		}
+	}
+	t.beat = t.lane.now()
+}
+
+// accept takes over polled records of one input. A record below what was polled before
+// would be processed twice: the client went back without telling us.
+func (t *runningTask) accept(i int, recs []*kgo.Record) error {
+	for _, r := range recs {
+		if err := t.ledger.Poll(i, r.Offset); err != nil {
+			return fmt.Errorf("read %s: %w", t.inputs[i].topicPartition, err)
+		}
+		t.queue = append(t.queue, polled{r, int32(i)})
+		t.bytes += int64(len(r.Key) + len(r.Value))
+	}
+	return nil
+}
+
+// step processes the next queued record. The caller has touched the task.
+func (t *runningTask) step() error {
+	q := &t.queue[t.read]
+	r := q.rec
+	in := &t.inputs[q.input]
+	if t.first {
+		failpoint("first-record")
+		t.first = false
+	}
+	data := true
+	if in.internal {
+		st, err := stampOf(r)
+		if err != nil {
+			return fmt.Errorf("%s@%d: %w", in.topicPartition, r.Offset, err)
+		}
+		if st.Timeline != t.lane.app.names.Timeline {
+			return fmt.Errorf("%s@%d: stamp of timeline %d, this is %d", in.topicPartition, r.Offset, st.Timeline, t.lane.app.names.Timeline)
+		}
+		if err := t.run.Stamped(int(q.input), st.Task, st.Watermark, st.Kind); err != nil {
+			return err
+		}
+		data = st.Kind == offsets.Data
+	}
+	if data {
+		raw := task.Raw{Key: r.Key, Value: r.Value, Time: r.Timestamp.UnixMilli(), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+		if err := t.run.Process(int(q.input), &raw); err != nil {
+			return err
+		}
+	}
+	t.ledger.ProcessedTo(int(q.input), r.Offset+1)
+	t.read++
+	return nil
+}
+
+func stampOf(r *kgo.Record) (offsets.Stamp, error) {
+	for i := range r.Headers {
+		if r.Headers[i].Key == offsets.StampHeader {
+			return offsets.DecodeStamp(r.Headers[i].Value)
+		}
+	}
+	return offsets.Stamp{}, errNoStamp
+}
+
+// finish is the operators' and the changelog's part of an epoch's end: the last value per
+// touched key goes to the changelog.
+func (t *runningTask) finish(ctx context.Context) error {
+	if err := t.run.Flush(); err != nil {
+		return err
+	}
+	if t.wantTime && t.lane.now().Sub(t.beat) >= heartbeatEvery {
+		t.heartbeat()
+	}
+	txn := t.lane.txn
+	for i, s := range t.stores {
+		topic := t.lane.app.changelogTopic(int(t.id.Sub), i)
+		end := &t.ends[i]
+		promise := txn.promise(func(r *kgo.Record) { *end = max(*end, r.Offset+1) })
+		err := s.Changes(func(key, value []byte) error {
+			rec := txn.arena.record()
+			rec.Topic, rec.Partition = topic, t.id.Partition
+			// Changes keeps its bytes until the epoch is settled, as the arena does.
+			rec.Key, rec.Value = txn.arena.copy(key), txn.arena.copy(value)
+			rec.Timestamp = t.lane.started
+			txn.ends++
+			txn.produce(ctx, rec, promise)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("changelog of task %s: %w", t.id, err)
+		}
+	}
+	return nil
+}
+
+// positions are the offsets to commit with the attempt.
+func (t *runningTask) positions(attempt, prev offsets.EpochID) ([]offset, error) {
+	os := make([]offset, 0, len(t.inputs))
+	for i, in := range t.inputs {
+		m := offsets.Metadata{
+			Timeline: t.lane.app.names.Timeline, Epoch: attempt, Prev: prev,
+			Time: t.run.Watermark(), InputTime: t.run.InputWatermark(i), Wall: t.lane.now().UnixMilli(), Ends: t.ends,
+		}
+		text, err := m.Encode()
+		if err != nil {
+			return nil, fmt.Errorf("metadata of task %s: %w", t.id, err)
+		}
+		os = append(os, offset{in.Topic, in.id, in.Partition, t.ledger.Span(i).Processed, text})
+	}
+	return os, nil
+}
+
+// adopt makes the open epoch the task's committed state.
+func (t *runningTask) adopt(epoch offsets.EpochID) {
+	copy(t.settled, t.ends)
+	t.ledger.Commit(epoch)
+	for i, s := range t.stores {
+		s.Commit(epoch, t.ends[i])
+	}
+	t.run.Committed()
+	n := copy(t.queue, t.queue[t.read:])
+	clear(t.queue[n:])
+	t.queue, t.read = t.queue[:n], 0
+	t.bytes = 0
+	for _, q := range t.queue {
+		t.bytes += int64(len(q.rec.Key) + len(q.rec.Value))
+	}
+	for i := range t.outputs {
+		copy(t.outputs[i].told, t.outputs[i].undecided)
+		t.outputs[i].promise = nil
+	}
+	t.touched = false
+}
+
+// rollback takes the open epoch back; its records are processed again from memory.
+func (t *runningTask) rollback() {
+	copy(t.ends, t.settled)
+	for _, s := range t.stores {
+		s.Rollback()
+	}
+	t.run.Rollback()
+	t.ledger.Rollback()
+	if t.stop != nil {
+		t.stop.reached = false
+	}
+	t.read = 0
+	for i := range t.outputs {
+		copy(t.outputs[i].undecided, t.outputs[i].told)
+		t.outputs[i].promise = nil
+	}
+	t.touched = false
+}
+
+// failed notes where the replay has to end, and what to tell the user then.
+func (t *runningTask) failed(err error) {
+	s := &stop{cause: err, now: true}
+	if t.read < len(t.queue) {
+		q := t.queue[t.read]
+		s.input, s.offset, s.now = int(q.input), q.rec.Offset, false
+	}
+	t.stop = s
+}
+
+// atStop says whether the next record is the one that failed.
+func (t *runningTask) atStop() bool {
+	if t.stop == nil {
+		return false
+	}
+	if t.stop.now {
+		return true
+	}
+	q := t.queue[t.read]
+	return int(q.input) == t.stop.input && q.rec.Offset == t.stop.offset
+}
+
+// pending says whether the task has work that a transaction is needed for.
+func (t *runningTask) pending() bool {
+	return t.read < len(t.queue) && (t.stop == nil || !t.stop.reached)
+}
+
+var (
+	errNoStamp        = errors.New("record of a repartition topic without a stamp: something else writes to it")
+	errRecordTooLarge = errors.New("record larger than the producer accepts")
+)

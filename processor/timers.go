@@ -1,0 +1,123 @@
+package processor
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/epoch"
+)
+
+const trimEvery = 10 * time.Second // how often read repartition records are deleted
+
+// tick looks at what only the clock brings: retries, idle inputs, heartbeats, trimming.
+func (l *lane) tick() {
+	now := l.now()
+	if now.Sub(l.lastTick) < tickEvery {
+		return
+	}
+	l.lastTick = now
+	l.spread++
+	for t, r := range l.retries {
+		if !now.Before(r.at) && l.tasks[t] == nil && l.restoring[t] == nil {
+			r.at = now.Add(time.Hour) // once; closing or failing again sets the next one
+			l.retries[t] = r
+			l.tell(epoch.Retry{Task: t})
+		}
+	}
+	l.tickTime(now)
+	if now.Sub(l.trimmed) >= trimEvery {
+		l.trimmed = now
+		l.trim()
+	}
+}
+
+// tickTime moves processing time in tasks that care about time, and lets their readers
+// know how far they are. It needs an epoch, because windows may fire.
+func (l *lane) tickTime(now time.Time) {
+	for _, id := range slices.Clone(l.order) {
+		t := l.tasks[id]
+		if t == nil || !t.wantTime || t.stop != nil {
+			continue
+		}
+		ms := now.UnixMilli()
+		due := t.run.TickDue(ms)
+		if !due && (now.Sub(t.beat) < heartbeatEvery || !t.behind()) {
+			if err := t.run.Tick(ms); err != nil {
+				l.stopNow(t, err)
+			}
+			continue
+		}
+		if l.machine.Phase() == epoch.Idle {
+			l.tell(epoch.Wanted{})
+		}
+		if l.machine.Phase() != epoch.Open {
+			return
+		}
+		if !t.touched {
+			t.touched = true
+			l.tell(epoch.Touched{Task: id})
+		}
+		if err := t.run.Tick(ms); err != nil {
+			l.userFailed(t, err)
+			return
+		}
+	}
+}
+
+// behind says whether a reader of the task's repartition topics knows less than the task.
+func (t *runningTask) behind() bool {
+	wm := t.run.Watermark()
+	if wm == offsets.NoTime {
+		return false
+	}
+	for i := range t.outputs {
+		for _, told := range t.outputs[i].told {
+			if told < wm {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wantsTime says whether time matters in the sub-topology or behind it.
+func (a *application) wantsTime(sub int) bool {
+	if a.graph.Subs[sub].HasTime {
+		return true
+	}
+	for i := range a.graph.Subs {
+		for _, in := range a.graph.Subs[i].Inputs {
+			if in.Internal && slices.Contains(in.Upstream, sub) && i != sub && a.wantsTime(i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// trim deletes the records of repartition topics that this lane's tasks have read and
+// committed: nobody reads them again.
+func (l *lane) trim() {
+	floors := kadm.Offsets{}
+	for _, t := range l.tasks {
+		for i, in := range t.inputs {
+			if floor := repartitionFloor(t.ledger.Span(i).Committed); in.internal && floor > 0 {
+				floors.AddOffset(in.Topic, in.Partition, floor, -1)
+			}
+		}
+	}
+	if len(floors) == 0 {
+		return
+	}
+	cl := l.group.client
+	l.helpers.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, trimEvery)
+		defer cancel()
+		if _, err := kadm.NewClient(cl).DeleteRecords(ctx, floors); err != nil && ctx.Err() == nil {
+			l.cfg.listener.warn("trim repartition topics", err)
+		}
+	})
+}

@@ -1,0 +1,151 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/topology"
+)
+
+// Worker runs a plan as one process of a consumer group: some lanes over one state
+// directory.
+type Worker struct {
+	plan     *topology.Plan
+	cfg      *config
+	instance string
+	stats    workerStats
+}
+
+// New checks the options. It does not talk to Kafka and opens nothing.
+func New(plan *topology.Plan, opts ...Option) (*Worker, error) {
+	cfg, err := newConfig(plan, opts...)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{plan: plan, cfg: cfg}
+	w.stats.lanes = make([]laneStats, cfg.lanes)
+	return w, nil
+}
+
+// Run processes until ctx ends or an error needs a person. It returns nil after a clean
+// stop: the open epoch is committed, nothing is undecided. The worker stays a member of
+// its group until its session ends, so that a restart moves no task; LeaveOnStop leaves at
+// once.
+func Run(ctx context.Context, plan *topology.Plan, opts ...Option) error {
+	w, err := New(plan, opts...)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// Run is the function Run on a worker made by New. It may be called once.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	db, err := changelog.Open(w.cfg.dbOptions())
+	if err != nil {
+		return fmt.Errorf("open state directory: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, db.Close())
+		for _, f := range w.cfg.closers {
+			err = errors.Join(err, f())
+		}
+	}()
+	if w.instance = w.cfg.instance; w.instance == "" {
+		if w.instance, err = db.InstanceID(); err != nil {
+			return fmt.Errorf("instance id: %w", err)
+		}
+	}
+	app, err := openApplication(ctx, w.cfg, w.plan)
+	if err != nil {
+		return err
+	}
+	w.cfg.listener.started(w.plan.Application(), w.instance, w.cfg.lanes)
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range w.cfg.lanes {
+		instance := app.names.GroupInstance(w.instance, i)
+		var l *lane
+		b := newBalancer(w.balancerConfig(app, func() *lane { return l }))
+		l = newLane(i, instance, w, app, db, b)
+		g.Go(func() error { return l.run(ctx) })
+	}
+	err = g.Wait()
+	if w.cfg.leaveOnStop {
+		err = errors.Join(err, w.leave(app))
+	}
+	return err
+}
+
+// balancerConfig is what the lanes' balancers know of this worker.
+func (w *Worker) balancerConfig(app *application, l func() *lane) balancerConfig {
+	return balancerConfig{
+		Fingerprint: app.plan.Fingerprint(),
+		Tasks:       app.tasks(),
+		Inputs:      app.inputs,
+		Stateful:    app.stateful,
+		Rack:        w.cfg.rack,
+		Refused:     func(err error) { l().inbox.push(groupRefused{err}) },
+		Rebalance:   func(string) { l().inbox.push(rebalanceAsked{}) },
+	}
+}
+
+// leave takes the worker's members out of the group, so that others get its tasks without
+// waiting for the session to end.
+func (w *Worker) leave(app *application) error {
+	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.sessionTimeout)
+	defer cancel()
+	var ids []string
+	for i := range w.cfg.lanes {
+		ids = append(ids, app.names.GroupInstance(w.instance, i))
+	}
+	return leaveGroup(ctx, w.cfg, app.names.Group(), ids)
+}
+
+// Stats are the counters of a worker since Run began.
+type Stats struct {
+	Records     int64 // committed
+	Commits     int64
+	Aborts      int64
+	FirstCommit time.Time // begin of the first epoch that committed records; zero before
+	LastCommit  time.Time // end of the last one
+}
+
+type workerStats struct{ lanes []laneStats }
+
+type laneStats struct {
+	records, commits, aborts atomic.Int64
+	first, last              atomic.Int64 // unix ns
+}
+
+func (s *laneStats) committed(n int64, began, now time.Time) {
+	if n == 0 {
+		return
+	}
+	s.records.Add(n)
+	s.first.CompareAndSwap(0, began.UnixNano())
+	s.last.Store(now.UnixNano())
+}
+
+// Stats may be called by any goroutine, at any time.
+func (w *Worker) Stats() Stats {
+	var out Stats
+	for i := range w.stats.lanes {
+		s := &w.stats.lanes[i]
+		out.Records += s.records.Load()
+		out.Commits += s.commits.Load()
+		out.Aborts += s.aborts.Load()
+		if ns := s.first.Load(); ns != 0 && (out.FirstCommit.IsZero() || time.Unix(0, ns).Before(out.FirstCommit)) {
+			out.FirstCommit = time.Unix(0, ns)
+		}
+		if ns := s.last.Load(); ns != 0 && time.Unix(0, ns).After(out.LastCommit) {
+			out.LastCommit = time.Unix(0, ns)
+		}
+	}
+	return out
+}
