@@ -79,6 +79,9 @@ func (in *clockInput) find(p offsets.Task) int {
 	if in.lastSender < len(in.channels) && in.channels[in.lastSender].producer == p {
 		return in.lastSender
 	}
+	if i := int(p.Partition); i < len(in.channels) && in.channels[i].producer == p {
+		return i // one sub-topology writes it, and its tasks are in order
+	}
 	for i := range in.channels {
 		if in.channels[i].producer == p {
 			return i

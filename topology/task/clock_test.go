@@ -1,0 +1,274 @@
+package task
+
+import (
+	"encoding/hex"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weir-stream/weir/offsets"
+)
+
+var (
+	from0 = offsets.Task{Sub: 1, Partition: 0}
+	from1 = offsets.Task{Sub: 1, Partition: 1}
+)
+
+// mixed has a source with 5 ms of disorder that is idle after 100 ms, and a repartition topic.
+func mixed() []Input {
+	return []Input{
+		{Topic: "orders", MaxDisorder: 5 * time.Millisecond, IdleAfter: 100 * time.Millisecond},
+		{Topic: "hop", Internal: true, Upstream: []int{1}},
+	}
+}
+
+func (c *clock) want(t *testing.T, now int64) {
+	t.Helper()
+	if c.now != now {
+		t.Fatalf("now = %d, want %d", c.now, now)
+	}
+}
+
+func TestTimeIsTheLowestChannel(t *testing.T) {
+	c := newClock(mixed(), false)
+	c.record(0, 100)
+	c.want(t, NoTime) // the writers of hop are not known
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.want(t, NoTime) // and were not heard
+	c.stamp(1, from0, 50, offsets.Data)
+	c.want(t, NoTime)
+	c.stamp(1, from1, 70, offsets.Heartbeat)
+	c.want(t, 50)
+	c.stamp(1, from0, 200, offsets.Data)
+	c.want(t, 70)
+	c.stamp(1, from1, 200, offsets.Data)
+	c.want(t, 95) // orders, minus its disorder
+	c.record(0, 90)
+	c.want(t, 95)
+	if got := c.input(1); got != 200 {
+		t.Error("hop is at", got)
+	}
+}
+
+func TestRecordsOfARepartitionTopicDoNotMoveTime(t *testing.T) {
+	c := newClock(mixed()[1:], false)
+	c.setUpstream(0, []offsets.Task{from0})
+	c.record(0, 1000)
+	c.want(t, NoTime)
+}
+
+func TestStrangersMoveNothing(t *testing.T) {
+	c := newClock(mixed()[1:], false)
+	c.setUpstream(0, []offsets.Task{from0})
+	c.stamp(0, from0, 10, offsets.Data)
+	c.stamp(0, offsets.Task{Sub: 9}, 5000, offsets.Data)
+	c.want(t, 10)
+}
+
+func TestIdleChannelsAreNotWaitedFor(t *testing.T) {
+	c := newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.tick(1000)
+	c.stamp(1, from0, 50, offsets.Data)
+	c.stamp(1, from1, 0, offsets.Idle)
+	c.tick(1099)
+	c.want(t, NoTime)
+	c.tick(1100)
+	c.want(t, 50)
+	c.stamp(1, from0, 60, offsets.Idle)
+	c.want(t, 60) // what it said last still holds
+	c.tick(2000)
+	c.want(t, 60) // all are idle: time stands
+	if !c.idle() {
+		t.Error("not idle")
+	}
+	c.stamp(1, from1, 20, offsets.Data) // comes back behind: time does not
+	c.want(t, 60)
+	if c.idle() {
+		t.Error("idle")
+	}
+	c.stamp(1, from1, 80, offsets.Data)
+	c.want(t, 80)
+}
+
+func TestIdleAfterZeroIsNever(t *testing.T) {
+	in := mixed()[:1]
+	in[0].IdleAfter = 0
+	c := newClock(in, false)
+	c.tick(0)
+	c.tick(1 << 40)
+	if c.idle() {
+		t.Error("idle")
+	}
+}
+
+func TestStreamTimeIsTheHighestChannel(t *testing.T) {
+	c := newClock(mixed(), true)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.record(0, 100)
+	c.want(t, 95)
+	c.stamp(1, from1, 120, offsets.Data)
+	c.want(t, 120)
+	c.record(0, 110)
+	c.want(t, 120)
+}
+
+func TestClockRollsBack(t *testing.T) {
+	c := newClock(mixed()[:1], false)
+	c.record(0, 100)
+	c.commit()
+	c.record(0, 200)
+	c.want(t, 195)
+	c.rollback()
+	c.want(t, 95)
+	c.record(0, 150)
+	c.want(t, 145)
+}
+
+func TestClockRowIsAsDocumented(t *testing.T) {
+	c := newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.record(0, 100)
+	c.stamp(1, from0, 80, offsets.Data)
+	c.stamp(1, from1, 70, offsets.Idle)
+	const want = "01" + "0000000000000050" + "02" + // version, now = 80, inputs
+		"00" + "06" + "6f7264657273" + "01" + "00" + "1e" + // source, "orders", a channel, active, +15
+		"01" + "03" + "686f70" + "02" + // repartition, "hop", channels
+		"0100" + "00" + "00" + // task 1-0, active, +0
+		"0101" + "01" + "13" // task 1-1, idle, -10
+	row := c.appendRow(nil)
+	if got := hex.EncodeToString(row); got != want {
+		t.Fatalf("row  %s\nwant %s", got, want)
+	}
+	for name, knows := range map[string]bool{"producers known before": true, "producers known after": false} {
+		t.Run(name, func(t *testing.T) {
+			d := newClock(mixed(), false)
+			if knows {
+				d.setUpstream(1, []offsets.Task{from0, from1})
+			}
+			if err := d.decodeRow(row); err != nil {
+				t.Fatal(err)
+			}
+			if !knows {
+				d.setUpstream(1, []offsets.Task{from0, from1})
+			}
+			if got := hex.EncodeToString(d.appendRow(nil)); got != want {
+				t.Errorf("row  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// A plan may lose and gain inputs and producers; what is left keeps its time.
+func TestClockRowOfAnotherPlan(t *testing.T) {
+	c := newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.record(0, 100)
+	c.stamp(1, from0, 90, offsets.Data)
+	c.stamp(1, from1, 80, offsets.Data)
+	d := newClock(append([]Input{{Topic: "new"}}, mixed()[1:]...), false)
+	if err := d.decodeRow(c.appendRow(nil)); err != nil {
+		t.Fatal(err)
+	}
+	d.setUpstream(1, []offsets.Task{from1, {Sub: 7}})
+	d.want(t, 80)
+	if d.inputs[1].channels[0].time != 80 || d.inputs[1].channels[1].time != NoTime || d.inputs[0].channels[0].time != NoTime {
+		t.Errorf("%+v", d.inputs)
+	}
+}
+
+func FuzzClockRow(f *testing.F) {
+	c := newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	f.Add(c.appendRow(nil))
+	c.record(0, -100)
+	c.stamp(1, from1, 1<<40, offsets.Idle)
+	f.Add(c.appendRow(nil))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, row []byte) {
+		d := newClock(mixed(), false)
+		if d.decodeRow(row) != nil {
+			return
+		}
+		d.setUpstream(1, []offsets.Task{from0, from1})
+		again := newClock(mixed(), false)
+		again.setUpstream(1, []offsets.Task{from0, from1})
+		if err := again.decodeRow(d.appendRow(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if again.now != d.now {
+			t.Fatalf("now %d, again %d", d.now, again.now)
+		}
+	})
+}
+
+// The clock that looks at the holder only, against one that looks at everything.
+func TestClockAgainstTheModel(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		producers := []offsets.Task{from0, from1, {Sub: 2}, {Sub: 2, Partition: 1}}
+		c := newClock(mixed(), false)
+		c.setUpstream(1, producers)
+		times := [5]int64{NoTime, NoTime, NoTime, NoTime, NoTime}
+		var idle [5]bool
+		now, processing, silent := int64(NoTime), int64(0), int64(0)
+		settle := func() {
+			low := int64(math.MaxInt64)
+			for i := range times {
+				if !idle[i] {
+					low = min(low, times[i])
+				}
+			}
+			if low != math.MaxInt64 {
+				now = max(now, low)
+			}
+		}
+		c.tick(0)
+		for step := range 400 {
+			switch at := int64(step) + rng.Int64N(50); rng.IntN(8) {
+			case 0:
+				processing += rng.Int64N(60)
+				c.tick(processing)
+				if c.inputs[0].channels[0].last == processing {
+					silent = processing
+				} else if processing-silent >= 100 {
+					idle[0] = true
+				}
+			case 1:
+				i := rng.IntN(4)
+				c.stamp(1, producers[i], at, offsets.Idle)
+				times[i+1], idle[i+1] = max(times[i+1], at), false
+				settle()
+				idle[i+1] = true
+			case 2, 3:
+				c.record(0, at)
+				times[0], idle[0] = max(times[0], at-5), false
+			default:
+				i := rng.IntN(4)
+				c.stamp(1, producers[i], at, offsets.Data)
+				times[i+1], idle[i+1] = max(times[i+1], at), false
+			}
+			settle()
+			if c.now != now || c.idle() != !slices.Contains(idle[:], false) {
+				t.Fatalf("seed %d step %d: now %d idle %v, want %d idle %v", seed, step, c.now, c.idle(), now, idle)
+			}
+		}
+	}
+}
+
+func TestSaturation(t *testing.T) {
+	for _, c := range []struct{ got, want int64 }{
+		{satAdd(NoTime, 5), NoTime},
+		{satAdd(math.MaxInt64-1, 5), math.MaxInt64},
+		{satAdd(1, 5), 6},
+		{satSub(NoTime, 5), NoTime},
+		{satSub(NoTime+3, 5), NoTime},
+		{satSub(1, 5), -4},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %d, want %d", c.got, c.want)
+		}
+	}
+}
