@@ -104,7 +104,8 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 			kgo.TransactionalID(name),
 			kgo.TransactionTimeout(w.cfg.transactionTimeout),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			kgo.RecordDeliveryTimeout(w.cfg.transactionTimeout),
+			// No RecordDeliveryTimeout: the client measures it from the record's timestamp,
+			// which is event time here. The flush has a deadline instead.
 			kgo.ProducerBatchCompression(kgo.NoCompression()),
 			kgo.ProducerLinger(5*time.Millisecond),
 			kgo.MaxBufferedRecords(1<<20),
