@@ -3,6 +3,7 @@ package topology_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -324,3 +325,5 @@ func (windowedText) Decode([]byte) (topology.Windowed[string], error) {
 }
 
 const second = int64(time.Second / time.Millisecond)
+
+var lineNumber = regexp.MustCompile(`go:\d+`)

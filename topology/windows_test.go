@@ -330,3 +330,36 @@ func (nestedText) Append(dst []byte, w topology.Windowed[topology.Windowed[strin
 func (nestedText) Decode([]byte) (w topology.Windowed[topology.Windowed[string]], err error) {
 	return w, nil
 }
+
+// A task without windows has its time from the metadata beside its offsets, until its
+// channels are heard again; one with windows has a row.
+func TestRestoreTakesTheRowOrTheFloor(t *testing.T) {
+	stateless := start(t, func(b *topology.Builder) { topology.From(b, in).Merge(topology.From(b, in2)).To(out) })
+	tk := stateless.plan.Graph().Start(0, 0, stateless.envs[0])
+	if err := tk.Restore(77); err != nil {
+		t.Fatal(err)
+	}
+	if got := tk.Watermark(); got != 77 {
+		t.Error("watermark", got)
+	}
+	stateless.tasks[0] = tk
+	send(stateless, in, "a", 1, 500)
+	if got, own := tk.Watermark(), tk.InputWatermark(0); got != 77 || own != 500 {
+		t.Error("watermark", got, "of in", own)
+	}
+
+	timed := start(t, sums(tumbling10))
+	send(timed, in, "a", 1, 500)
+	timed.commit()
+	tk = timed.plan.Graph().Start(0, 0, timed.envs[0])
+	if err := tk.Restore(77); err != nil {
+		t.Fatal(err)
+	}
+	if got := tk.Watermark(); got != 500 {
+		t.Error("watermark", got)
+	}
+	timed.envs[0].stores[0].rows[0].value = "\x09"
+	if err := timed.plan.Graph().Start(0, 0, timed.envs[0]).Restore(0); err == nil || !strings.Contains(err.Error(), "restore time of task 0-0") {
+		t.Error(err)
+	}
+}
