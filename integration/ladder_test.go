@@ -11,6 +11,7 @@ const (
 	kadm    = "github.com/twmb/franz-go/pkg/kadm"
 	kmsg    = "github.com/twmb/franz-go/pkg/kmsg"
 	kerr    = "github.com/twmb/franz-go/pkg/kerr"
+	sasl    = "github.com/twmb/franz-go/pkg/sasl"
 	kfake   = "github.com/twmb/franz-go/pkg/kfake"
 	zerolog = "github.com/rs/zerolog"
 	badger  = "github.com/dgraph-io/badger/v4"
@@ -44,13 +45,13 @@ var ladder = []rung{
 	{
 		path:    "processor",
 		ours:    []string{"offsets", "topology/...", "changelog", "processor/internal/..."},
-		outside: []string{kgo, kadm, kmsg, kerr, zerolog, "golang.org/x/sync/...", "golang.org/x/sys/..."},
+		outside: []string{kgo, kadm, kmsg, kerr, sasl, zerolog, "golang.org/x/sync/...", "golang.org/x/sys/..."},
 	},
 	{path: "processor/embedded", ours: []string{"offsets", "processor"}, outside: []string{kfake, kgo, kadm, kmsg, kerr}},
 	{
 		path:    "processor/cli",
 		ours:    []string{"offsets", "topology/...", "processor", "processor/admin"},
-		outside: []string{kgo, kadm, kmsg, zerolog, "github.com/spf13/cobra", "github.com/spf13/pflag"},
+		outside: []string{kgo, kadm, kmsg, sasl + "/...", zerolog, "github.com/spf13/cobra", "github.com/spf13/pflag"},
 	},
 	{path: "processor/admin", ours: []string{"offsets", "topology/...", "changelog", "processor", "processor/internal/..."}, outside: []string{kgo, kadm, kmsg, kerr}},
 	{path: "cmd", ours: []string{"..."}, outside: []string{"..."}},
