@@ -182,6 +182,23 @@ func (c *clock) tick(now int64) {
 	}
 }
 
+// tickDue says whether tick(now) would make a source idle.
+func (c *clock) tickDue(now int64) bool {
+	if !c.ticked {
+		return false
+	}
+	for i := range c.inputs {
+		in := &c.inputs[i]
+		if in.internal || in.idleAfter == 0 {
+			continue
+		}
+		if ch := &in.channels[0]; !ch.heard && !ch.idle && now-ch.last >= in.idleAfter {
+			return true
+		}
+	}
+	return false
+}
+
 // input is the lowest channel of an input, idle or not.
 func (c *clock) input(i int) int64 {
 	in := &c.inputs[i]

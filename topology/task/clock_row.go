@@ -48,7 +48,11 @@ func (c *clock) appendRow(b []byte) []byte {
 	return b
 }
 
-// decodeRow takes over a row. Inputs and producers that the plan no longer has are left out.
+// rowTime is the time in a row that decodeRow took.
+func rowTime(b []byte) int64 { return int64(binary.BigEndian.Uint64(b[1:])) }
+
+// decodeRow takes over a row. Inputs and producers that the plan no longer has are left out;
+// if one of them held time back, now is further than the row says.
 func (c *clock) decodeRow(b []byte) error {
 	r := rowReader{b: b}
 	if v := r.byte(); v != clockRowVersion {

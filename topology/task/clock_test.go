@@ -75,6 +75,9 @@ func TestIdleChannelsAreNotWaitedFor(t *testing.T) {
 	c.stamp(1, from1, 0, offsets.Idle)
 	c.tick(1099)
 	c.want(t, NoTime)
+	if c.tickDue(1099) || !c.tickDue(1100) {
+		t.Error("a tick is due at 1100, no sooner")
+	}
 	c.tick(1100)
 	c.want(t, 50)
 	c.stamp(1, from0, 60, offsets.Idle)
@@ -148,8 +151,8 @@ func TestClockRowIsAsDocumented(t *testing.T) {
 			if knows {
 				d.setUpstream(1, []offsets.Task{from0, from1})
 			}
-			if err := d.decodeRow(row); err != nil {
-				t.Fatal(err)
+			if err := d.decodeRow(row); err != nil || rowTime(row) != 80 {
+				t.Fatal(rowTime(row), err)
 			}
 			if !knows {
 				d.setUpstream(1, []offsets.Task{from0, from1})
@@ -189,7 +192,7 @@ func FuzzClockRow(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, row []byte) {
 		d := newClock(mixed(), false)
-		if d.decodeRow(row) != nil {
+		if err := d.decodeRow(row); err != nil {
 			return
 		}
 		d.setUpstream(1, []offsets.Task{from0, from1})

@@ -79,6 +79,10 @@ func (t *Task) Tick(now int64) (err error) {
 	return t.advance()
 }
 
+// TickDue says whether Tick(now) would have an effect, so that it needs an open epoch.
+// When it is false, Tick only notes the time and may be called between epochs.
+func (t *Task) TickDue(now int64) bool { return t.time < t.clock.now || t.clock.tickDue(now) }
+
 // Flush ends an epoch: what was kept back to its end is emitted, and the watermark vector
 // is written if it changed and is state.
 func (t *Task) Flush() (err error) {
@@ -123,7 +127,7 @@ func (t *Task) SetUpstream(input int, producers []offsets.Task) {
 // Restore puts time back, once the stores are open: from the row of the watermark vector
 // or, where there is none, to floor. It finds the windows that are open.
 func (t *Task) Restore(floor int64) error {
-	found := false
+	t.time = floor
 	if t.sub.HasTime {
 		row, ok, err := t.stores[0].Get(clockRowKey)
 		if err == nil && ok {
@@ -132,17 +136,16 @@ func (t *Task) Restore(floor int64) error {
 		if err != nil {
 			return fmt.Errorf("restore time of task %s: %w", t.id(), err)
 		}
-		found = ok
+		if ok {
+			t.time = rowTime(row)
+		}
 	}
-	if !found {
-		t.clock.now = max(t.clock.now, floor)
-	}
+	t.clock.now = max(t.clock.now, t.time)
 	for _, w := range t.windows {
 		if err := w.findOldest(UserRows); err != nil {
 			return fmt.Errorf("restore windows of task %s: %w", t.id(), err)
 		}
 	}
-	t.time = t.clock.now
 	t.Committed()
 	return nil
 }
