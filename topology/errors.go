@@ -18,7 +18,7 @@ type BuildError struct {
 }
 
 func (e *BuildError) Error() string {
-	return fmt.Sprintf("%s (%s): %s; %s", e.Node, e.Site, e.What, e.Fix)
+	return fmt.Sprintf("%s: %s; %s", task.Where(e.Node, e.Site), e.What, e.Fix)
 }
 
 type (

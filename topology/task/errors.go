@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 )
 
 // OperatorError is a failure of a user function or a codec at one record. The record had
@@ -22,9 +23,17 @@ type OperatorError struct {
 
 func (e *OperatorError) Error() string {
 	if e.Topic == "" {
-		return fmt.Sprintf("%s (%s): partition %d: %v", e.Node, e.Site, e.Partition, e.Err)
+		return fmt.Sprintf("%s: partition %d: %v", Where(e.Node, e.Site), e.Partition, e.Err)
 	}
-	return fmt.Sprintf("%s (%s): %s/%d@%d: %v", e.Node, e.Site, e.Topic, e.Partition, e.Offset, e.Err)
+	return fmt.Sprintf("%s: %s/%d@%d: %v", Where(e.Node, e.Site), e.Topic, e.Partition, e.Offset, e.Err)
+}
+
+// Where is a node and its line in one: the line is not said twice.
+func Where(node, site string) string {
+	if strings.HasSuffix(node, site) {
+		return node
+	}
+	return node + " (" + site + ")"
 }
 
 func (e *OperatorError) Unwrap() error { return e.Err }
@@ -50,7 +59,9 @@ type EnvError struct {
 	Err        error
 }
 
-func (e *EnvError) Error() string { return fmt.Sprintf("%s (%s): %s: %v", e.Node, e.Site, e.Op, e.Err) }
+func (e *EnvError) Error() string {
+	return fmt.Sprintf("%s: %s: %v", Where(e.Node, e.Site), e.Op, e.Err)
+}
 
 func (e *EnvError) Unwrap() error { return e.Err }
 
