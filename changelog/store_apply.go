@@ -135,7 +135,8 @@ func (s *Store) handOver(limit int) error {
 		s.wave.active = false
 		b.last = true
 		if s.wave.mark {
-			b.marker = &s.wave.marker
+			m := s.wave.marker // a copy: the next wave may start before this is written
+			b.marker = &m
 		}
 	}
 	if len(b.rows) > 0 {
