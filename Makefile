@@ -50,7 +50,7 @@ bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)
 
 profile: ## CPU profile of one worker against a real Kafka: WORKLOAD=pass|count|window|rekey
-	deploy/profile.sh $(WORKLOAD)
+	integration/profile.sh $(WORKLOAD)
 
 lint: ## vet, gofmt, and golangci-lint or, where that is not installed, staticcheck
 	$(GO) vet ./...
