@@ -18,14 +18,17 @@ const (
 type Event interface{ event() }
 
 type (
-	// Assigned: the group gave these whole tasks to the lane. They get restored.
+	// Assigned: the group gave these whole tasks to the lane. They get restored, also in
+	// Doubt: a restore waits for the stable positions, so for whatever is undecided.
 	Assigned struct{ Tasks []offsets.Task }
 	// Revoked: the group takes these tasks away. Comes between epochs, or in Doubt after
-	// a Release.
+	// a Release; an epoch that it meets nevertheless is aborted, unless its commit is out.
 	Revoked struct{ Tasks []offsets.Task }
-	// MembershipLost: the group dropped the lane; all its tasks are gone.
+	// MembershipLost: the group dropped the lane; all its tasks are gone. In any phase.
 	MembershipLost struct{}
 	// Restored: the task is at its committed state; Epoch is the id found in its offsets.
+	// A Close or another Restore of the task cancels the restore under way: the driver
+	// never reports one that was cancelled.
 	Restored struct {
 		Task  offsets.Task
 		Epoch offsets.EpochID
@@ -52,7 +55,9 @@ type (
 	// Reached: the replay of a failed task has come to the failed record: all before it is
 	// in the open epoch or committed.
 	Reached struct{ Task offsets.Task }
-	// LeaseLost: the member or generation under which records were read is no longer valid.
+	// LeaseLost: the member or generation under which records were read is no longer
+	// valid. Every ledger, and every restore under way, may be behind Kafka: the driver
+	// tells it before it acts under the new membership, also when partitions come with it.
 	LeaseLost struct{}
 	// Due: the epoch is to end (interval, bytes, rebalance wanted).
 	Due struct{}
@@ -77,7 +82,7 @@ type (
 	}
 	// Stalled: resolving the doubt took longer than the rebalance budget.
 	Stalled struct{}
-	// Stop: end the open epoch, then exit.
+	// Stop: end the open epoch, then exit. In Doubt the answer is waited for first.
 	Stop struct{}
 )
 
@@ -107,7 +112,7 @@ const (
 	ReasonRevoked  Reason = iota // the group moved it
 	ReasonLost                   // the membership is gone
 	ReasonFailed                 // user code, codec or store: OperatorError; Retry follows
-	ReasonDiverged               // group offsets carry a foreign epoch id: Restore follows
+	ReasonDiverged               // group offsets carry, or may carry, a foreign epoch id: Restore follows
 	ReasonFenced                 // the producer was fenced: Restore follows
 	ReasonStopped                // clean stop or exit
 )

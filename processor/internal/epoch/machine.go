@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/weir-stream/weir/offsets"
 )
@@ -43,7 +42,7 @@ type taskState uint8
 const (
 	restoring taskState = iota
 	running
-	closed // assigned, waiting for Retry
+	closed // assigned, waiting for Retry, or after a fencing for ControlRead
 )
 
 // task is one that the group gave to the lane.
@@ -51,8 +50,11 @@ type task struct {
 	state   taskState
 	ledger  offsets.EpochID // id of its last committed epoch, while running
 	touched bool            // in the open or undecided epoch
+	asked   bool            // the FetchOffsets that is out asks for it
 	reached bool            // its replay came to the failed record: closes when the epoch commits
+	fenced  bool            // closed by a fencing: restored when control is read
 	leaving bool            // taken away while touched: closes when the epoch is settled
+	back    bool            // assigned again while leaving: starts afresh then
 	reason  Reason          // of leaving
 }
 
@@ -61,7 +63,10 @@ type task struct {
 // Invariants:
 //
 //	touched(t) => running(t) and phase in Open..Doubt
-//	phase in Idle, Exited => nothing is touched
+//	leaving(t) => touched(t) and phase in Flushing..Aborting
+//	asked(t)   => running(t) and phase = Doubt at stage fetch
+//	reached(t) => running(t)
+//	phase in Idle, Exited => nothing is touched and nobody is suspected
 //	attempts != nil => SendOffsets of this epoch was ordered
 type Machine struct {
 	phase    Phase
@@ -74,8 +79,11 @@ type Machine struct {
 	restart  bool // the doubt follows a fencing: all tasks start afresh
 	stalled  bool
 	stopping bool
-	out      []Action
-	history  []string
+	// suspect: somebody else may have had our tasks since their ledgers were last known to
+	// be Kafka's. Nothing commits until they are compared.
+	suspect bool
+	out     []Action
+	history history
 
 	// Faults are planted by tests only, to see that the exploration finds them.
 	faults faults
@@ -83,16 +91,16 @@ type Machine struct {
 
 // faults are rules that can be taken out.
 type faults struct {
-	unknownIsCommitted bool // EndTxn without answer counts as committed
-	unknownIsAborted   bool // EndTxn without answer counts as aborted
+	unknownIsCommitted bool // EndTxn without answer counts as committed, without asking
+	unknownIsAborted   bool // EndTxn without answer counts as aborted, without asking
 	neverCompare       bool // positions are not compared after an abort nobody wished for
-	ignoreFencing      bool // a fenced producer goes on
+	trustLease         bool // a lost lease is not noted
+	keepRestoring      bool // a restore that began under a lost lease goes on
+	ignoreFencing      bool // "fenced" is taken for done
 	adoptEarly         bool // effects are adopted when the offsets are accepted
 	keepDiverged       bool // a task whose positions moved goes on
 	skipControl        bool // the control topic is not read after an initialisation
 }
-
-const historyKept = 64
 
 // New returns the machine of a lane without tasks.
 func New() *Machine { return &Machine{tasks: map[offsets.Task]*task{}} }
@@ -113,10 +121,11 @@ func (m *Machine) Ready() []Action {
 	return out
 }
 
-// Step takes one fact. A fact that is impossible in the phase panics with the history; one
-// that is merely late is ignored.
+// Step takes one fact. Answers come in the phase that waits for them, Touched in Open and
+// Failed in Open or Flushing: there everything else is a broken driver, and panics with
+// the history. All other facts may come in any phase, late or twice.
 func (m *Machine) Step(e Event) {
-	m.remember(fmt.Sprintf("%s: %s", m.phase, Text(e)))
+	m.history.add(m.phase, e)
 	if m.phase == Exited {
 		return
 	}
@@ -126,7 +135,7 @@ func (m *Machine) Step(e Event) {
 	case Revoked:
 		m.taken(e.Tasks, ReasonRevoked)
 	case MembershipLost:
-		m.taken(m.sorted(func(*task) bool { return true }), ReasonLost)
+		m.taken(m.all(), ReasonLost)
 	case Restored:
 		if t := m.tasks[e.Task]; t != nil && t.state == restoring {
 			t.state, t.ledger = running, e.Epoch
@@ -142,20 +151,20 @@ func (m *Machine) Step(e Event) {
 	case Stop:
 		m.stop()
 	case Wanted:
-		if m.phase == Idle && !m.stopping && len(m.running()) > 0 {
+		if m.phase == Idle && len(m.running()) > 0 {
 			m.become(Beginning, Idle)
 			m.order(Begin{})
 		}
 	case Began:
-		m.become(Open, Beginning)
-		m.id, m.epoch, m.attempts = e.ProducerID, e.ProducerEpoch, nil
+		m.began(e)
 	case BeginFailed:
 		m.must(Beginning)
 		m.failedBy(e.Verdict, func() { m.becomeDoubt(stageReinit) })
 	case Touched:
 		m.touch(e.Task)
 	case Failed:
-		m.failed(e.Task)
+		// Before the answer of Flush, or instead of it.
+		m.becomeAborting(true, Open, Flushing)
 	case Reached:
 		m.reached(e.Task)
 	case LeaseLost:
@@ -163,40 +172,18 @@ func (m *Machine) Step(e Event) {
 	case Due:
 		m.due()
 	case Flushed:
-		m.must(Flushing)
-		if e.Verdict == OK {
-			m.becomeSending()
-			return
-		}
-		m.failedBy(e.Verdict, func() { m.becomeAborting(false) })
+		m.flushed(e.Verdict)
 	case Sent:
-		m.must(Sending)
-		if e.Verdict == OK {
-			if m.faults.adoptEarly {
-				m.commit()
-			}
-			m.become(Ending, Sending)
-			m.order(EndCommit{})
-			return
-		}
-		m.failedBy(e.Verdict, func() { m.becomeAborting(false) })
+		m.sent(e.Verdict)
 	case Ended:
 		m.ended(e.Verdict)
 	case Aborted:
 		m.aborted(e.Verdict)
 	case ProducerReady:
-		m.must(Doubt)
-		if m.faults.skipControl {
-			m.controlRead(false)
-			return
-		}
-		m.stage = stageControl
-		m.order(ReadControl{})
+		m.producerReady()
 	case ControlRead:
-		m.must(Doubt)
 		m.controlRead(e.Stop)
 	case Fetched:
-		m.must(Doubt)
 		m.fetched(e.Epochs)
 	case Stalled:
 		if m.phase == Doubt && !m.stalled {
@@ -208,22 +195,23 @@ func (m *Machine) Step(e Event) {
 	}
 }
 
-func (m *Machine) remember(s string) {
-	if len(m.history) == historyKept {
-		m.history = append(m.history[:0], m.history[1:]...)
-	}
-	m.history = append(m.history, s)
-}
-
 func (m *Machine) must(p Phase) {
 	if m.phase != p {
-		panic(fmt.Sprintf("epoch: impossible in phase %s, want %s; history:\n%s", m.phase, p, strings.Join(m.history, "\n")))
+		panic(fmt.Sprintf("epoch: impossible in phase %s, want %s; history:\n%s", m.phase, p, &m.history))
+	}
+}
+
+// at is must for an answer within Doubt.
+func (m *Machine) at(s stage) {
+	m.must(Doubt)
+	if m.stage != s {
+		panic(fmt.Sprintf("epoch: impossible at stage %d of doubt, want %d; history:\n%s", m.stage, s, &m.history))
 	}
 }
 
 func (m *Machine) become(to Phase, from ...Phase) {
 	if !slices.Contains(from, m.phase) {
-		panic(fmt.Sprintf("epoch: cannot go from %s to %s; history:\n%s", m.phase, to, strings.Join(m.history, "\n")))
+		panic(fmt.Sprintf("epoch: cannot go from %s to %s; history:\n%s", m.phase, to, &m.history))
 	}
 	m.phase = to
 }
@@ -233,12 +221,17 @@ func (m *Machine) order(as ...Action) { m.out = append(m.out, as...) }
 // sorted returns the tasks that f picks, in order: equal facts give equal orders.
 func (m *Machine) sorted(f func(*task) bool) []offsets.Task {
 	var out []offsets.Task
-	for _, id := range slices.SortedFunc(maps.Keys(m.tasks), offsets.Task.Compare) {
-		if f(m.tasks[id]) {
+	for id, t := range m.tasks {
+		if f(t) {
 			out = append(out, id)
 		}
 	}
+	slices.SortFunc(out, offsets.Task.Compare)
 	return out
+}
+
+func (m *Machine) all() []offsets.Task {
+	return slices.SortedFunc(maps.Keys(m.tasks), offsets.Task.Compare)
 }
 
 func (m *Machine) running() []offsets.Task {

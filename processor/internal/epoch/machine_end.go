@@ -2,6 +2,15 @@ package epoch
 
 import "github.com/weir-stream/weir/offsets"
 
+// began: the transaction is open. What was learnt while Begin was out comes first.
+func (m *Machine) began(e Began) {
+	m.become(Open, Beginning)
+	m.id, m.epoch, m.attempts = e.ProducerID, e.ProducerEpoch, nil
+	if m.suspect || m.stopping {
+		m.becomeAborting(true, Open)
+	}
+}
+
 // due ends the open epoch. Without one the driver's bracket ends.
 func (m *Machine) due() {
 	switch m.phase {
@@ -10,11 +19,21 @@ func (m *Machine) due() {
 	case Open:
 		touched := m.touched()
 		if len(touched) == 0 {
-			m.becomeAborting(true)
+			m.becomeAborting(true, Open)
 			return
 		}
 		m.become(Flushing, Open)
 		m.order(Flush{touched})
+	}
+}
+
+func (m *Machine) flushed(v Verdict) {
+	m.must(Flushing)
+	switch {
+	case m.isOK(v) && !m.suspect:
+		m.becomeSending()
+	default:
+		m.failedBy(v, func() { m.becomeAborting(false, Flushing) })
 	}
 }
 
@@ -31,6 +50,37 @@ func (m *Machine) becomeSending() {
 	m.order(SendOffsets{list})
 }
 
+func (m *Machine) sent(v Verdict) {
+	m.must(Sending)
+	if v == Lost {
+		m.suspectAll()
+	}
+	switch {
+	case m.isOK(v) && !m.suspect:
+		if m.faults.adoptEarly {
+			m.commit()
+		}
+		m.become(Ending, Sending)
+		m.order(EndCommit{})
+	default:
+		m.failedBy(v, func() { m.becomeAborting(false, Sending) })
+	}
+}
+
+func (m *Machine) ended(v Verdict) {
+	m.must(Ending)
+	if m.isOK(v) {
+		m.commit()
+		m.becomeIdle()
+		return
+	}
+	// Whatever else was answered, only the positions say what happened.
+	m.failedBy(v, func() { m.becomeDoubt(stageReinit) })
+}
+
+// isOK says whether the order was carried out.
+func (m *Machine) isOK(v Verdict) bool { return v == OK || m.faults.ignoreFencing && v == Fenced }
+
 // attempt is what the epoch would make of a task; before the offsets are sent it has no id.
 func (m *Machine) attempt(id offsets.Task) Attempt {
 	if a, ok := m.attempts[id]; ok {
@@ -39,12 +89,12 @@ func (m *Machine) attempt(id offsets.Task) Attempt {
 	return Attempt{Task: id, Prev: m.tasks[id].ledger}
 }
 
-// failedBy branches on a verdict that is not OK.
+// failedBy branches on a verdict that does not let the epoch go on.
 func (m *Machine) failedBy(v Verdict, otherwise func()) {
-	switch {
-	case v == Fenced && !m.faults.ignoreFencing:
+	switch v {
+	case Fenced:
 		m.becomeFenced()
-	case v == FencedForEver:
+	case FencedForEver:
 		m.drop()
 		m.exit(false)
 	default:
@@ -54,122 +104,27 @@ func (m *Machine) failedBy(v Verdict, otherwise func()) {
 
 // becomeAborting takes the epoch back. A wished abort is our own decision over a sound
 // transaction; after any other, Kafka is asked what it has.
-func (m *Machine) becomeAborting(wished bool) {
-	m.become(Aborting, Open, Flushing, Sending)
+func (m *Machine) becomeAborting(wished bool, from ...Phase) {
+	m.become(Aborting, from...)
 	m.wished = wished
 	m.order(EndAbort{})
 }
 
-func (m *Machine) becomeDoubt(s stage) {
-	m.become(Doubt, Idle, Beginning, Ending, Aborting, Open, Flushing, Sending)
-	m.stage, m.stalled, m.restart = s, false, false
-	if s == stageReinit {
-		m.order(Reinit{})
-		return
-	}
-	m.compare()
-}
-
-// becomeFenced: another one has our transactional id, or had it. Nothing of ours that is
-// undecided counts; tasks start afresh from what Kafka has.
-func (m *Machine) becomeFenced() {
-	m.drop()
-	for _, id := range m.running() {
-		m.close(id, ReasonFenced)
-	}
-	m.becomeDoubt(stageReinit)
-	m.restart = true
-}
-
-// drop settles what is undecided as having no effect here.
-func (m *Machine) drop() {
-	for _, id := range m.touched() {
-		m.order(Settle{Dropped, m.attempt(id)})
-		m.tasks[id].touched = false
-	}
-}
-
-func (m *Machine) ended(v Verdict) {
-	m.must(Ending)
-	switch {
-	case v == OK, m.faults.unknownIsCommitted && v == Unknown:
-		m.commit()
-		m.settled()
-	case m.faults.unknownIsAborted && v == Unknown:
-		m.rollBack()
-		m.settled()
-	default:
-		// Whatever else was answered, only the positions say what happened.
-		m.failedBy(v, func() { m.becomeDoubt(stageReinit) })
-	}
-}
-
+// aborted: a commit can no longer follow. A refusal may have come from a stranger's doing,
+// so unless the abort was our wish the positions are compared. They cannot carry the
+// attempt; if they did, fetched would take that for the truth.
 func (m *Machine) aborted(v Verdict) {
 	m.must(Aborting)
 	switch {
-	case v == OK && (m.wished || m.faults.neverCompare):
+	case v == OK && (m.faults.neverCompare || m.wished && !m.suspect):
 		m.rollBack()
-		m.settled()
+		m.suspect = false
+		m.becomeIdle()
 	case v == OK:
 		m.becomeDoubt(stageFetch)
 	default:
 		m.failedBy(v, func() { m.becomeDoubt(stageReinit) })
 	}
-}
-
-func (m *Machine) controlRead(stop bool) {
-	switch {
-	case stop:
-		m.drop()
-		m.exit(false)
-	case m.restart:
-		for _, id := range m.sorted(func(t *task) bool { return t.state == closed }) {
-			m.restore(id)
-		}
-		m.settled()
-	default:
-		m.stage = stageFetch
-		m.compare()
-	}
-}
-
-// compare asks for the epoch ids of all tasks, not only of the touched ones: a membership
-// that was lost may have given any of them to somebody else for a while.
-func (m *Machine) compare() {
-	if ts := m.running(); len(ts) > 0 {
-		m.order(FetchOffsets{ts})
-		return
-	}
-	m.settled()
-}
-
-// fetched decides each task by what Kafka has: our attempt, the state before it, or
-// something that is not ours.
-func (m *Machine) fetched(epochs map[offsets.Task]offsets.EpochID) {
-	if m.stage != stageFetch {
-		return
-	}
-	for _, id := range m.running() {
-		t := m.tasks[id]
-		a, sent := m.attempts[id]
-		got, ok := epochs[id]
-		switch {
-		case ok && t.touched && sent && got == a.Epoch:
-			m.adopt(id)
-		case ok && got == t.ledger, m.faults.keepDiverged:
-			if t.touched {
-				t.touched, t.reached = false, false
-				m.order(Settle{RolledBack, m.attempt(id)})
-			}
-		default:
-			if t.touched {
-				m.order(Settle{Dropped, m.attempt(id)})
-			}
-			m.close(id, ReasonDiverged)
-			m.restore(id)
-		}
-	}
-	m.settled()
 }
 
 // commit: Kafka has the epoch.
@@ -190,26 +145,60 @@ func (m *Machine) adopt(id offsets.Task) {
 // tasks that had come to their failed record come to it again.
 func (m *Machine) rollBack() {
 	for _, id := range m.touched() {
-		t := m.tasks[id]
-		t.touched, t.reached = false, false
-		m.order(Settle{RolledBack, m.attempt(id)})
+		m.rollBackTask(id)
 	}
 }
 
-// settled ends an epoch whose fate is known for every task.
-func (m *Machine) settled() {
-	m.phase, m.attempts = Idle, nil
-	for _, id := range m.sorted(func(t *task) bool { return t.leaving }) {
-		why := m.tasks[id].reason
-		delete(m.tasks, id)
-		m.order(Close{id, why})
+func (m *Machine) rollBackTask(id offsets.Task) {
+	t := m.tasks[id]
+	t.touched, t.reached = false, false
+	m.order(Settle{RolledBack, m.attempt(id)})
+}
+
+// drop settles what is undecided as having no effect here.
+func (m *Machine) drop() {
+	for _, id := range m.touched() {
+		m.dropTask(id)
 	}
-	for _, id := range m.sorted(func(t *task) bool { return t.state == running && t.reached }) {
+}
+
+func (m *Machine) dropTask(id offsets.Task) {
+	if t := m.tasks[id]; t.touched {
+		t.touched = false
+		m.order(Settle{Dropped, m.attempt(id)})
+	}
+}
+
+// becomeIdle ends an epoch whose fate is known for every task. If somebody may have had
+// the tasks meanwhile, they are compared before anything else.
+func (m *Machine) becomeIdle() {
+	m.become(Idle, Ending, Aborting, Doubt)
+	m.attempts, m.restart = nil, false
+	m.depart()
+	for _, id := range m.sorted(func(t *task) bool { return t.reached }) {
 		m.close(id, ReasonFailed)
 	}
 	if m.stopping {
 		m.exit(true)
 		return
 	}
+	if m.suspect {
+		m.suspect = false
+		if len(m.running()) > 0 {
+			m.becomeDoubt(stageFetch)
+			return
+		}
+	}
 	m.order(Release{})
+}
+
+// exit closes everything. The undecided was settled before.
+func (m *Machine) exit(clean bool) {
+	for _, id := range m.all() {
+		m.order(Close{id, ReasonStopped})
+	}
+	clear(m.tasks)
+	m.suspect = false
+	m.phase = Exited
+	m.order(Exit{clean})
 }

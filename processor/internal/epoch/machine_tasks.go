@@ -1,14 +1,22 @@
 package epoch
 
-import "github.com/weir-stream/weir/offsets"
+import (
+	"fmt"
+
+	"github.com/weir-stream/weir/offsets"
+)
 
 // assigned: new tasks get restored. A restore is harmless at any time: it waits for the
-// stable positions, so also for whatever is undecided.
+// stable positions, so also for whatever is undecided, our own attempt included.
 func (m *Machine) assigned(ts []offsets.Task) {
 	for _, id := range ts {
-		if m.tasks[id] == nil {
+		switch t := m.tasks[id]; {
+		case m.stopping:
+		case t == nil:
 			m.tasks[id] = &task{}
 			m.restore(id)
+		case t.leaving:
+			t.back = true
 		}
 	}
 }
@@ -18,28 +26,51 @@ func (m *Machine) restore(id offsets.Task) {
 	m.order(Restore{id})
 }
 
-// taken: the group has taken tasks away. Between epochs that is all; undecided effects of
-// theirs are dropped, because whoever has the task now restores what Kafka says. With a
-// transaction open, which the bracket should prevent, the epoch is aborted first.
+// taken: the group has taken tasks away. Between epochs that is all. In Doubt their
+// undecided effects are dropped at once, because whoever has the task now restores what
+// Kafka says. With a transaction open the epoch cannot commit any more, unless the commit
+// is already out: its offsets were accepted while the task was ours.
 func (m *Machine) taken(ts []offsets.Task, why Reason) {
-	abort := false
+	undecided := false
 	for _, id := range ts {
-		t := m.tasks[id]
-		if t == nil {
-			continue
+		switch t := m.tasks[id]; {
+		case t == nil:
+		case t.leaving:
+			t.back = false
+		case t.touched && m.phase != Doubt:
+			t.leaving, t.reason, undecided = true, why, true
+		default:
+			m.dropTask(id)
+			m.leave(id, why)
 		}
-		if t.touched && m.phase != Doubt {
-			t.leaving, t.reason, abort = true, why, true
-			continue
-		}
-		if t.touched {
-			m.order(Settle{Dropped, m.attempt(id)})
-		}
-		delete(m.tasks, id)
-		m.order(Close{id, why})
 	}
-	if abort && (m.phase == Open || m.phase == Flushing) {
-		m.becomeAborting(false)
+	if !undecided {
+		return
+	}
+	switch m.phase {
+	case Open:
+		m.becomeAborting(false, Open)
+	case Flushing, Sending:
+		m.suspect = true // the answer under way is followed by an abort
+	}
+}
+
+// leave forgets a task that was taken away.
+func (m *Machine) leave(id offsets.Task, why Reason) {
+	delete(m.tasks, id)
+	m.order(Close{id, why})
+}
+
+// depart lets the tasks go that were taken away while their effects were undecided.
+func (m *Machine) depart() {
+	for _, id := range m.sorted(func(t *task) bool { return t.leaving }) {
+		t := m.tasks[id]
+		m.dropTask(id)
+		m.leave(id, t.reason)
+		if t.back && !m.stopping {
+			m.tasks[id] = &task{}
+			m.restore(id)
+		}
 	}
 }
 
@@ -47,21 +78,13 @@ func (m *Machine) taken(ts []offsets.Task, why Reason) {
 func (m *Machine) touch(id offsets.Task) {
 	m.must(Open)
 	if !m.Running(id) {
-		panic("epoch: touched task " + id.String() + " does not run")
+		panic(fmt.Sprintf("epoch: touched task %s does not run; history:\n%s", id, &m.history))
 	}
 	m.tasks[id].touched = true
 }
 
-// failed: a record could not be processed. The whole epoch is taken back, and replayed up
-// to that record.
-func (m *Machine) failed(id offsets.Task) {
-	if m.phase == Open || m.phase == Flushing {
-		m.becomeAborting(true)
-	}
-}
-
-// reached: everything before the failed record is done. What of it is in the open epoch
-// has to be committed before the task closes.
+// reached: everything before the failed record is done. What of it is undecided has to be
+// committed before the task closes; if it is taken back, Reached comes again.
 func (m *Machine) reached(id offsets.Task) {
 	t := m.tasks[id]
 	switch {
@@ -73,24 +96,43 @@ func (m *Machine) reached(id offsets.Task) {
 	}
 }
 
-// close ends a running task that stays assigned.
+// close ends a task that stays assigned.
 func (m *Machine) close(id offsets.Task, why Reason) {
 	*m.tasks[id] = task{state: closed}
 	m.order(Close{id, why})
 }
 
 // leaseLost: the records in work were read under a membership that is gone. Somebody else
-// may have processed them meanwhile: what Kafka has is compared with every ledger.
+// may have processed them meanwhile: what Kafka has is compared with every ledger, and
+// nothing of the open epoch commits.
 func (m *Machine) leaseLost() {
+	if m.faults.trustLease {
+		return
+	}
+	m.suspectAll()
 	switch m.phase {
 	case Idle:
+		m.suspect = false
 		if len(m.running()) > 0 {
 			m.becomeDoubt(stageFetch)
 		}
 	case Open:
-		m.becomeAborting(false)
+		m.becomeAborting(false, Open)
 	}
-	// Else the answer under way decides: Sending finds out by itself, Doubt compares anyway.
+	// Else the answer under way is followed by an abort or a comparison.
+}
+
+// suspectAll: ledgers may be behind Kafka. Those of restores under way too, because they
+// may have read the positions before a stranger moved them: they begin again.
+func (m *Machine) suspectAll() {
+	m.suspect = true
+	if m.faults.keepRestoring {
+		return
+	}
+	for _, id := range m.sorted(func(t *task) bool { return t.state == restoring }) {
+		m.close(id, ReasonDiverged)
+		m.restore(id)
+	}
 }
 
 // stop: nothing new begins; what is open ends first.
@@ -102,14 +144,4 @@ func (m *Machine) stop() {
 	case Open:
 		m.due()
 	}
-}
-
-// exit closes everything. The undecided was settled before.
-func (m *Machine) exit(clean bool) {
-	for _, id := range m.sorted(func(*task) bool { return true }) {
-		m.order(Close{id, ReasonStopped})
-	}
-	clear(m.tasks)
-	m.phase = Exited
-	m.order(Exit{clean})
 }

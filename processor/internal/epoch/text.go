@@ -27,7 +27,8 @@ func tasksText(ts []offsets.Task) string {
 	return b.String()
 }
 
-// Text writes an event or an action as a line of a script.
+// Text writes an event or an action as a line of a script. Of a verdict or outcome the
+// word follows; offsets to be sent read task=attempt<ledger.
 func Text(x any) string {
 	switch x := x.(type) {
 	case Assigned:
@@ -88,7 +89,7 @@ func Text(x any) string {
 	case SendOffsets:
 		s := "send-offsets"
 		for _, a := range x.Attempts {
-			s += fmt.Sprintf(" %s=%s", a.Task, a.Epoch)
+			s += fmt.Sprintf(" %s=%s<%s", a.Task, a.Epoch, a.Prev)
 		}
 		return s
 	case EndCommit:
@@ -102,6 +103,9 @@ func Text(x any) string {
 	case FetchOffsets:
 		return "fetch-offsets" + tasksText(x.Tasks)
 	case Settle:
+		if x.Outcome == Committed {
+			return fmt.Sprintf("settle %s %s %s", x.Attempt.Task, x.Outcome, x.Attempt.Epoch)
+		}
 		return fmt.Sprintf("settle %s %s", x.Attempt.Task, x.Outcome)
 	case Restore:
 		return "restore " + x.Task.String()
