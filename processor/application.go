@@ -157,18 +157,20 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 	if err != nil {
 		return nil, err
 	}
-	if _, born := state.Newest(); !born {
-		if err := giveBirth(ctx, cfg, plan, cl); err != nil {
+	born, ok := state.Newest()
+	for ; !ok; born, ok = state.Newest() {
+		// Two workers that start at once fence each other: the loser looks again.
+		if err := giveBirth(ctx, cfg, plan, cl); err != nil && (judge(err) == verdictFatal || ctx.Err() != nil) {
 			return nil, fmt.Errorf("first start of %s: %w", plan.Application(), err)
+		} else if err != nil {
+			cfg.listener.warn("first start of "+plan.Application()+": trying again", err)
+			if err := pause(ctx, retryPause); err != nil {
+				return nil, err
+			}
 		}
 		if state, err = readControl(ctx, cfg, plan.Application()); err != nil {
 			return nil, err
 		}
-	}
-	born, ok := state.Newest()
-	if !ok {
-		return nil, &Error{What: "its control topic names no birth", Where: "application " + plan.Application(), Err: ErrTopic,
-			Fix: "another program wrote to it, or its records were deleted: restore the topic, or start under a new application name"}
 	}
 	if err := state.Check(born.Timeline); err != nil {
 		return nil, errors.Join(ErrTimelineOver, err)

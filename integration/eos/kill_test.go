@@ -18,9 +18,10 @@ func TestKilledAtEachStep(t *testing.T) {
 	} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
-			r.load(0, records/2, false)
+			fed := r.feed(0, records/2)
 			r.killed(r.start("a", point+":KILL"))
 			p := r.start("a", "")
+			fed()
 			r.load(records/2, records, true)
 			r.check(records)
 			r.stop(p)
@@ -32,12 +33,13 @@ func TestKilledAtEachStep(t *testing.T) {
 // The worker dies while tasks are taken from it: a second one has joined.
 func TestKilledAtRevoke(t *testing.T) {
 	r := newRun(t, kafkatest.Shared(t), 1)
-	r.load(0, records/2, false)
-	a := r.start("a", "revoke:1:KILL")
+	fed := r.feed(0, records/2)
+	a := r.start("a", "revoke:1:KILL", "-lanes", "1")
 	r.printed(a, "restored")
-	b := r.start("b", "")
+	b := r.start("b", "", "-lanes", "1")
 	r.killed(a)
-	a = r.start("a", "")
+	a = r.start("a", "", "-lanes", "1")
+	fed()
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(a)
@@ -49,9 +51,10 @@ func TestKilledAtRevoke(t *testing.T) {
 // transaction with them.
 func TestTakeover(t *testing.T) {
 	r := newRun(t, kafkatest.Shared(t), 1)
-	a, b := r.start("a", "offsets.sent:8:KILL"), r.start("b", "")
-	r.load(0, records/2, false)
+	fed := r.feed(0, records/2)
+	a, b := r.start("a", "offsets.sent:4:KILL"), r.start("b", "")
 	r.killed(a)
+	fed()
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(b)
@@ -64,14 +67,15 @@ func TestZombieIsFenced(t *testing.T) {
 	for _, point := range []string{"process:3000", "offsets:5", "end:5"} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
-			r.load(0, records/2, false)
+			fed := r.feed(0, records/2)
 			a := r.start("a", point+":STOP")
 			r.printed(a, "failpoint")
 			b := r.start("b", "")
+			fed()
 			r.load(records/2, records, true)
 			r.check(records) // b has done all of it
 			a.signal(syscall.SIGCONT)
-			r.printed(a, "PRODUCER_FENCED")
+			r.printed(a, "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED", "INVALID_TXN_STATE")
 			r.stop(a)
 			r.stop(b)
 			r.check(records)

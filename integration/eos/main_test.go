@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,7 +38,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // limit bounds a whole test; nothing in it waits for a duration.
-const limit = 2 * time.Minute
+const limit = 45 * time.Second
 
 // run is one application on one cluster.
 type run struct {
@@ -75,6 +76,30 @@ func (r *run) load(from, to int, last bool) {
 	r.t.Helper()
 	if err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, to, last); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// feed loads records in the background, a few at a time, so that many epochs are needed.
+// The returned function waits for its end.
+func (r *run) feed(from, to int) (wait func()) {
+	done := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for ; from < to; from += 100 {
+			if err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, min(from+100, to), false); err != nil {
+				done <- err
+				return
+			}
+			<-tick.C
+		}
+		done <- nil
+	}()
+	return func() {
+		r.t.Helper()
+		if err := <-done; err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 
@@ -153,8 +178,8 @@ func (p *proc) tail() string {
 	return strings.Join(p.out[max(0, len(p.out)-60):], "\n")
 }
 
-// printed waits until the process has printed a line that contains text.
-func (r *run) printed(p *proc, text string) {
+// printed waits until the process has printed a line that contains one of the texts.
+func (r *run) printed(p *proc, texts ...string) {
 	r.t.Helper()
 	stop := context.AfterFunc(r.ctx, p.cond.Broadcast)
 	defer stop()
@@ -162,17 +187,17 @@ func (r *run) printed(p *proc, text string) {
 	defer p.mu.Unlock()
 	for at := 0; ; {
 		for ; at < len(p.out); at++ {
-			if strings.Contains(p.out[at], text) {
+			if slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(p.out[at], s) }) {
 				return
 			}
 		}
 		select {
 		case <-p.gone:
-			r.t.Fatalf("%s ended without printing %q", p.name, text)
+			r.t.Fatalf("%s ended without printing %q", p.name, texts)
 		default:
 		}
 		if r.ctx.Err() != nil {
-			r.t.Fatalf("%s did not print %q", p.name, text)
+			r.t.Fatalf("%s did not print %q", p.name, texts)
 		}
 		p.cond.Wait()
 	}

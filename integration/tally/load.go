@@ -19,7 +19,9 @@ func (t Tally) CreateTopics(ctx context.Context, brokers []string, replication i
 		return err
 	}
 	defer cl.Close()
-	rs, err := kadm.NewClient(cl).CreateTopics(ctx, t.Partitions, replication, nil, t.In(), t.Seen(), t.GroupsT(), t.Windows())
+	// The times are of the past: a broker's default retention would delete the input while
+	// it is being read.
+	rs, err := kadm.NewClient(cl).CreateTopics(ctx, t.Partitions, replication, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, t.In(), t.Seen(), t.GroupsT(), t.Windows())
 	if err != nil {
 		return err
 	}

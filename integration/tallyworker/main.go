@@ -55,7 +55,7 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.Brokers(brokers...), processor.StateDir(state), processor.InstanceID(instance), processor.Lanes(lanes),
 		processor.CommitInterval(commit), processor.SessionTimeout(session), processor.TransactionTimeout(txn),
 		processor.HeartbeatInterval(500 * time.Millisecond), processor.RebalanceTimeout(10 * time.Second),
-		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).With().Timestamp().Logger()),
+		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())
