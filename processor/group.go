@@ -232,23 +232,6 @@ func epochOf(app *application, got map[topicPartition]committed, t offsets.Task)
 	return id, nil
 }
 
-// whole maps partitions to the tasks all of whose inputs are among them, sorted.
-func (a *application) whole(ps map[string][]int32) []offsets.Task {
-	have := map[topicPartition]bool{}
-	for topic, parts := range ps {
-		for _, p := range parts {
-			have[topicPartition{Topic: topic, Partition: p}] = true
-		}
-	}
-	var out []offsets.Task
-	for _, t := range a.tasks() {
-		if !slices.ContainsFunc(a.inputs(t), func(tp topicPartition) bool { return !have[tp] }) {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
 // touching maps partitions to the tasks any of whose inputs is among them, sorted.
 func (a *application) touching(ps map[string][]int32) []offsets.Task {
 	var out []offsets.Task

@@ -62,7 +62,6 @@ type lane struct {
 
 	started  time.Time // of the open epoch
 	reason   string    // why the epoch is being aborted or in doubt, for the listener
-	begin    time.Time
 	records  int64
 	wanted   bool // a rebalance waits
 	spread   int32
