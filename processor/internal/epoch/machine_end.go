@@ -198,7 +198,7 @@ func (m *Machine) exit(clean bool) {
 		m.order(Close{id, ReasonStopped})
 	}
 	clear(m.tasks)
-	m.suspect = false
+	m.attempts, m.suspect = nil, false
 	m.phase = Exited
 	m.order(Exit{clean})
 }
