@@ -290,7 +290,10 @@ func TestModel(t *testing.T) {
 				m.opt.MaxLag = 1 << 40
 			}
 			m.db = m.openDB()
-			defer func() { _ = m.db.Close() }()
+			defer func() {
+				m.unstall(0)
+				_ = m.db.Close()
+			}()
 			m.openStore(false)
 			for range steps {
 				m.step()
