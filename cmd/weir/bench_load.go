@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// load describes the input of a bench. Record i is the same in every run with the same
+// settings, whoever makes it.
+type load struct {
+	records     int64
+	keys        int64
+	valueBytes  int
+	partitions  int32
+	replication int16
+	seed        uint64
+	roundRobin  bool
+	span        time.Duration // of the records' times
+	compression string
+}
+
+// loadBase is the time of the first record.
+var loadBase = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func benchLoadCommand() *cobra.Command {
+	var (
+		l       load
+		brokers string
+		topic   string
+	)
+	c := &cobra.Command{
+		Use:   "load --brokers B --topic T",
+		Short: "Fill an input topic",
+		Long: `Fill an input topic. Keys are k000000000 and up; values begin with a lower-case letter and the number
+of the record, so that no two are alike. The times of the records are spread evenly over --span, so that
+workload window has a window for each 10 s of it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return exitError{code: exitUsage, err: err}
+			}
+			began := time.Now()
+			if err := l.run(cmd.Context(), addresses(brokers), topic); err != nil {
+				return fmt.Errorf("load topic %s: %w", topic, err)
+			}
+			return printLine(cmd.OutOrStdout(), struct {
+				Records int64   `json:"records"`
+				Seconds float64 `json:"seconds"`
+			}{l.records, time.Since(began).Seconds()})
+		},
+	}
+	f := c.Flags()
+	brokersFlag(f, &brokers, "localhost:9092", "addresses of the brokers, comma-separated")
+	f.StringVar(&topic, "topic", "bench-in", "topic to fill; it is created if it is missing")
+	f.Int64Var(&l.records, "records", 5_000_000, "number of records")
+	f.Int64Var(&l.keys, "keys", 100_000, "number of keys")
+	f.IntVar(&l.valueBytes, "value-bytes", 100, "bytes of each value")
+	f.Int32Var(&l.partitions, "partitions", 4, "partitions of the topic, if it is created")
+	f.Int16Var(&l.replication, "replication", 1, "replicas of the topic, if it is created")
+	f.Uint64Var(&l.seed, "seed", 1, "of the order of the keys")
+	f.BoolVar(&l.roundRobin, "round-robin", false, "one key after the other instead of random ones")
+	f.DurationVar(&l.span, "span", 50*time.Second, "time between the first and the last record")
+	f.StringVar(&l.compression, "compression", "none", "none, lz4, snappy or zstd")
+	return c
+}
+
+func (l load) check() error {
+	switch {
+	case l.records < 1 || l.keys < 1 || l.partitions < 1 || l.replication < 1:
+		return errors.New("--records, --keys, --partitions and --replication are 1 or more")
+	case l.keys > 1_000_000_000:
+		return errors.New("--keys is more than nine digits can name")
+	case l.valueBytes < minValueBytes:
+		return fmt.Errorf("--value-bytes is %d: the number of the record takes %d", l.valueBytes, minValueBytes)
+	case l.span < 0:
+		return fmt.Errorf("--span is %s: use 0 or more", l.span)
+	}
+	_, err := codecNamed(l.compression)
+	return err
+}
+
+func codecNamed(name string) (kgo.CompressionCodec, error) {
+	switch name {
+	case "none":
+		return kgo.NoCompression(), nil
+	case "lz4":
+		return kgo.Lz4Compression(), nil
+	case "snappy":
+		return kgo.SnappyCompression(), nil
+	case "zstd":
+		return kgo.ZstdCompression(), nil
+	}
+	return kgo.NoCompression(), fmt.Errorf("there is no compression %q: use none, lz4, snappy or zstd", name)
+}
+
+func (l load) run(ctx context.Context, brokers []string, topic string) error {
+	compression, err := codecNamed(l.compression)
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(compression),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(5*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	// The times are of the past: default retention would delete records that are still to be read.
+	if err := createTopics(ctx, cl, l.partitions, l.replication, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
+		return err
+	}
+	return produceAll(ctx, cl, l.records, l.generator())
+}
+
+// produceAll produces records 0 to n-1 and ends at the first error.
+func produceAll(ctx context.Context, cl *kgo.Client, n int64, record func(i int64) *kgo.Record) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := func(_ *kgo.Record, err error) {
+		if err != nil {
+			cancel(err)
+		}
+	}
+	for i := range n {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		cl.Produce(ctx, record(i), done)
+	}
+	if err := cl.Flush(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// createTopics creates those that are missing.
+func createTopics(ctx context.Context, cl *kgo.Client, partitions int32, replication int16, configs map[string]*string, topics ...string) error {
+	rs, err := kadm.NewClient(cl).CreateTopics(ctx, partitions, replication, configs, topics...)
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	for _, r := range rs.Sorted() {
+		if r.Err != nil && !errors.Is(r.Err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w", r.Topic, r.Err)
+		}
+	}
+	return nil
+}
+
+// minValueBytes hold a letter and the number of any record.
+const minValueBytes = 12
+
+// generator gives the records in order; it is to be called with 0, 1, 2 ...
+func (l load) generator() func(i int64) *kgo.Record {
+	keys := rand.New(rand.NewPCG(l.seed, 1))
+	filler := make([]byte, l.valueBytes)
+	letters := rand.New(rand.NewPCG(l.seed, 2))
+	for i := range filler {
+		filler[i] = byte('a' + letters.IntN(26))
+	}
+	// Keys and values lie in slabs: one allocation for many records.
+	var slab []byte
+	return func(i int64) *kgo.Record {
+		k := i % l.keys
+		if !l.roundRobin {
+			k = keys.Int64N(l.keys)
+		}
+		if cap(slab)-len(slab) < l.valueBytes+64 {
+			slab = make([]byte, 0, 64<<10+l.valueBytes)
+		}
+		at := len(slab)
+		slab = appendKey(slab, k)
+		key := slab[at:len(slab):len(slab)]
+		at = len(slab)
+		slab = append(slab, filler...)
+		value := slab[at:len(slab):len(slab)]
+		value[0] = byte('a' + i%26)
+		strconv.AppendInt(value[:1], i, 10)
+		return &kgo.Record{Key: key, Value: value, Timestamp: loadBase.Add(time.Duration(float64(l.span) * float64(i) / float64(l.records)))}
+	}
+}
+
+// appendKey appends k and nine digits.
+func appendKey(dst []byte, k int64) []byte {
+	var digits [9]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i], k = byte('0'+k%10), k/10
+	}
+	return append(append(dst, 'k'), digits[:]...)
+}

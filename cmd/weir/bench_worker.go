@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/processor"
+)
+
+// benchWorker are the settings of one worker under measurement. What has no flag is the
+// library's default.
+type benchWorker struct {
+	workload, brokers, app, in, out string
+	commitInterval                  time.Duration
+	lanes                           int
+	stateDir                        string
+	untilIdle                       time.Duration
+	cpuProfile, memProfile          string
+}
+
+// benchResult is the line that a worker prints at its end.
+type benchResult struct {
+	Records     int64   `json:"records"`       // of the input, committed
+	Seconds     float64 `json:"seconds"`       // from the first to the last committed record
+	CPUSeconds  float64 `json:"cpu_seconds"`   // user and system, of the whole process
+	MaxRSSBytes int64   `json:"max_rss_bytes"` // of the whole process
+	Commits     int64   `json:"commits"`
+	Aborts      int64   `json:"aborts"`
+}
+
+func benchWorkerCommand() *cobra.Command {
+	var b benchWorker
+	c := &cobra.Command{
+		Use:   "worker --workload pass|count|window|rekey",
+		Short: "Run a workload and report what it took",
+		Long: `Run a workload until SIGTERM, or until nothing came for the time of --until-idle. Then one line of JSON says what it took.
+
+  pass    the first byte of the value in upper case, if it is an ASCII letter
+  count   the number of records of each key, every update, as 8 bytes big-endian
+  window  the same for each key and 10 s of the record's time; the key is followed by 8 bytes of window start in ms
+  rekey   through a repartition topic: the key becomes g and four digits of FNV-1a (32 bits) modulo 10,000; then as count`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := b.check(); err != nil {
+				return exitError{code: exitUsage, err: err}
+			}
+			r, err := b.run(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("workload %s: %w", b.workload, err)
+			}
+			return printLine(cmd.OutOrStdout(), r)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&b.workload, "workload", "count", "pass, count, window or rekey")
+	brokersFlag(f, &b.brokers, "localhost:9092", "addresses of the brokers, comma-separated")
+	f.StringVar(&b.app, "app", "bench", "name of the application")
+	f.StringVar(&b.in, "in", "bench-in", "topic to read")
+	f.StringVar(&b.out, "out", "bench-out", "topic to write; it is created like the input if it is missing")
+	f.DurationVar(&b.commitInterval, "commit-interval", 100*time.Millisecond, "how long an epoch lasts")
+	f.IntVar(&b.lanes, "lanes", runtime.GOMAXPROCS(0), "goroutines that process")
+	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
+	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
+	f.StringVar(&b.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
+	f.StringVar(&b.memProfile, "memprofile", "", "write a heap profile to this file at the end")
+	// Both spellings are in use for profiles.
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		switch name {
+		case "cpu-profile":
+			name = "cpuprofile"
+		case "mem-profile":
+			name = "memprofile"
+		}
+		return pflag.NormalizedName(name)
+	})
+	return c
+}
+
+func (b benchWorker) check() error {
+	if b.untilIdle < 0 {
+		return fmt.Errorf("--until-idle is %s: use 0 or more", b.untilIdle)
+	}
+	return checkWorkload(b.workload)
+}
+
+func (b benchWorker) run(ctx context.Context) (benchResult, error) {
+	plan, err := workloadPlan(b.workload, b.app, b.in, b.out)
+	if err != nil {
+		return benchResult{}, err
+	}
+	if err := b.createOutput(ctx); err != nil {
+		return benchResult{}, err
+	}
+	if b.stateDir == "" {
+		b.stateDir = filepath.Join("weir-state", b.app)
+	}
+	// What shows work: a committed epoch, and what comes before the first.
+	var last atomic.Int64
+	alive := func() { last.Store(time.Now().UnixNano()) }
+	alive()
+	w, err := processor.New(plan,
+		processor.Brokers(addresses(b.brokers)...), processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval),
+		processor.Events(&processor.Listener{
+			WorkerStarted:  func(processor.WorkerInfo) { alive() },
+			TasksAssigned:  func(processor.AssignedInfo) { alive() },
+			TaskRestored:   func(processor.RestoredInfo) { alive() },
+			EpochAborted:   func(processor.AbortedInfo) { alive() },
+			EpochCommitted: func(i processor.CommittedInfo) {
+				if i.Records > 0 {
+					alive()
+				}
+			},
+		}))
+	if err != nil {
+		return benchResult{}, err
+	}
+	stopProfile, err := startProfile(b.cpuProfile)
+	if err != nil {
+		return benchResult{}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if b.untilIdle > 0 {
+		go cancelWhenIdle(ctx, cancel, b.untilIdle, func() time.Time { return time.Unix(0, last.Load()) })
+	}
+	err = w.Run(ctx)
+	if err = errors.Join(err, stopProfile(), writeHeap(b.memProfile)); err != nil {
+		return benchResult{}, err
+	}
+	r, err := resultOf(w.Stats())
+	if b.workload == "rekey" {
+		r.Records /= 2 // each was committed twice: on its way into the repartition topic and out of it
+	}
+	return r, err
+}
+
+// createOutput creates the output topic with as many partitions and replicas as the input.
+func (b benchWorker) createOutput(ctx context.Context) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addresses(b.brokers)...))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ts, err := kadm.NewClient(cl).ListTopics(ctx, b.in)
+	if err != nil {
+		return fmt.Errorf("describe topic %s: %w", b.in, err)
+	}
+	in := ts[b.in]
+	if in.Err != nil {
+		return fmt.Errorf("describe topic %s: %w: fill it with `weir bench load`", b.in, in.Err)
+	}
+	return createTopics(ctx, cl, int32(len(in.Partitions)), int16(in.Partitions.NumReplicas()), map[string]*string{"retention.ms": kadm.StringPtr("-1")}, b.out)
+}
+
+// cancelWhenIdle cancels when the last sign of work is that long ago.
+func cancelWhenIdle(ctx context.Context, cancel func(), idle time.Duration, last func() time.Time) {
+	for {
+		left := time.Until(last().Add(idle))
+		if left <= 0 {
+			cancel()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(left):
+		}
+	}
+}
+
+func resultOf(s processor.Stats) (benchResult, error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return benchResult{}, fmt.Errorf("getrusage: %w", err)
+	}
+	r := benchResult{
+		Records: s.Records, Commits: s.Commits, Aborts: s.Aborts,
+		CPUSeconds:  time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds(),
+		MaxRSSBytes: used.Maxrss << 10,
+	}
+	if runtime.GOOS == "darwin" {
+		r.MaxRSSBytes = used.Maxrss // others count in KiB
+	}
+	if !s.FirstCommit.IsZero() {
+		r.Seconds = s.LastCommit.Sub(s.FirstCommit).Seconds()
+	}
+	return r, nil
+}
+
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("CPU profile: %w", err), f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
+}
+
+func writeHeap(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("heap profile: %w", err)
+	}
+	runtime.GC()
+	return errors.Join(pprof.WriteHeapProfile(f), f.Close())
+}
