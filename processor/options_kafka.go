@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,14 +69,29 @@ func refuseReserved(opts []kgo.Opt) error {
 			Fix: "leave out options for groups, transactions and consuming: " + strings.Join(ReservedOptions(), ", ") + " are the worker's own"}
 	}
 	defer given.Close()
+	again, err := kgo.NewClient()
+	if err != nil {
+		return fmt.Errorf("kafka options: %w", err)
+	}
+	defer again.Close()
 	for _, f := range reserved {
-		if !sameValues(plain.OptValues(f), given.OptValues(f)) {
+		same := sameValues
+		if !sameValues(plain.OptValues(f), again.OptValues(f)) {
+			same = sameTypes // the default holds something that equals nothing, as a closure does
+		}
+		if !same(plain.OptValues(f), given.OptValues(f)) {
 			name := optionName(f)
 			return &Error{What: "Kafka: kgo." + name + " is reserved", Where: "options", Err: errReserved,
 				Fix: "leave it out: it carries the exactly-once guarantee or has an option of the worker's own"}
 		}
 	}
 	return nil
+}
+
+func sameTypes(a, b []any) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(v any) bool {
+		return !slices.ContainsFunc(b, func(w any) bool { return reflect.TypeOf(v) == reflect.TypeOf(w) })
+	})
 }
 
 func sameValues(a, b []any) bool {

@@ -52,7 +52,7 @@ func (t Tally) Expected(n int) (seen, groups, windows int) {
 func (t Tally) Await(ctx context.Context, brokers []string, n int) (Outputs, error) {
 	var out Outputs
 	seen, groups, windows := t.Expected(n)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(t.Seen(), t.GroupsT(), t.Windows()),
+	cl, err := t.client(brokers, kgo.ConsumeTopics(t.Seen(), t.GroupsT(), t.Windows()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {

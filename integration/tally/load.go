@@ -14,7 +14,7 @@ import (
 
 // CreateTopics makes the topics of a run.
 func (t Tally) CreateTopics(ctx context.Context, brokers []string, replication int16) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	cl, err := t.client(brokers)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (t Tally) CreateTopics(ctx context.Context, brokers []string, replication i
 // Load produces records from..to-1 of the input. With last, each partition also gets a
 // record far in the future, which closes all windows: n is the same for all of them.
 func (t Tally) Load(ctx context.Context, brokers []string, from, to int, last bool) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	cl, err := t.client(brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(100_000))
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/weir-stream/weir/topology"
 	"github.com/weir-stream/weir/topology/codec"
 	"github.com/weir-stream/weir/topology/window"
@@ -35,6 +37,11 @@ type Tally struct {
 	Keys       int
 	Groups     int
 	Partitions int32
+	Kafka      []kgo.Opt // for the clients that load and check: dialers, TLS
+}
+
+func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append(append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, t.Kafka...), opts...)...)
 }
 
 // WindowSize is the size of the windows in event time.

@@ -1,0 +1,182 @@
+//go:build synctests
+
+package processor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor"
+)
+
+// seeds is how many schedules are played; WEIR_SEEDS says otherwise.
+func seeds(t *testing.T) (from, n uint64) {
+	n = 100
+	if s := os.Getenv("WEIR_SEEDS"); s != "" {
+		v, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("WEIR_SEEDS: %v", err)
+		}
+		n = v
+	}
+	if s := os.Getenv("WEIR_SEED"); s != "" {
+		v, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("WEIR_SEED: %v", err)
+		}
+		return v, 1
+	}
+	return 0, n
+}
+
+// faultsOf lists, for each request of the cycle, the errors that a broker may answer. With
+// REQUEST_TIMED_OUT kfake does what was asked and says that it does not know.
+var faultsOf = map[kmsg.Key][]*kerr.Error{
+	kmsg.Produce:         {kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend},
+	kmsg.TxnOffsetCommit: {kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.UnknownServerError},
+	kmsg.EndTxn:          {kerr.RequestTimedOut, kerr.UnknownServerError, kerr.NotCoordinator, kerr.ConcurrentTransactions},
+	kmsg.InitProducerID:  {kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress},
+	kmsg.OffsetFetch:     {kerr.UnstableOffsetCommit, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress},
+	kmsg.Heartbeat:       {kerr.RebalanceInProgress, kerr.NotCoordinator, kerr.UnknownMemberID},
+	kmsg.JoinGroup:       {kerr.UnknownMemberID, kerr.NotCoordinator},
+	kmsg.SyncGroup:       {kerr.RebalanceInProgress, kerr.UnknownMemberID},
+	kmsg.Fetch:           {kerr.NotLeaderForPartition, kerr.UnknownServerError},
+	kmsg.FindCoordinator: {kerr.CoordinatorNotAvailable},
+	kmsg.ListOffsets:     {kerr.NotLeaderForPartition},
+}
+
+// A schedule of faults, restarts and moves in virtual time: whatever happens, once it has
+// stopped happening every record has its effect exactly once.
+func TestVirtualFaults(t *testing.T) {
+	from, n := seeds(t)
+	for seed := from; seed < from+n; seed++ {
+		ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { virtual(t, seed) })
+		})
+		if !ok {
+			t.Fatalf("again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor", seed)
+		}
+	}
+}
+
+func virtual(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	net := new(kfake.VirtualNetwork)
+	c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(net.Listen), kfake.Ports(9092, 9093, 9094),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	dial := kgo.Dialer(net.DialContext)
+	ta := tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}
+	brokers := []string{"localhost:9092", "localhost:9093", "localhost:9094"}
+	if err := ta.CreateTopics(ctx, brokers, 1); err != nil {
+		t.Fatal(err)
+	}
+	const records = 900
+	log := new(lines)
+	dir := t.TempDir()
+	worker := func(name string) func() error {
+		plan, err := ta.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wctx, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() {
+			done <- processor.Run(wctx, plan, processor.Brokers(brokers...), processor.Kafka(dial),
+				processor.StateDir(filepath.Join(dir, name)), processor.InstanceID(name), processor.Lanes(1),
+				processor.CommitInterval(50*time.Millisecond), processor.CacheBytes(4<<20),
+				processor.Logger(zerolog.New(io.MultiWriter(log)).Level(zerolog.InfoLevel).With().Str("worker", name).Logger()))
+		}()
+		return func() error { stop(); return <-done }
+	}
+	stops := map[string]func() error{"a": worker("a"), "b": worker("b")}
+	keys := make([]kmsg.Key, 0, len(faultsOf))
+	for k := range kmsg.Key(100) {
+		if faultsOf[k] != nil {
+			keys = append(keys, k)
+		}
+	}
+	for at := 0; at < records; at += 30 {
+		if err := ta.Load(ctx, brokers, at, at+30, at+30 == records); err != nil {
+			t.Fatalf("load: %v\n%s", err, log)
+		}
+		switch rnd.IntN(12) {
+		case 0:
+			c.RehashCoordinators()
+		case 1:
+			c.ShufflePartitionLeaders()
+		case 2:
+			name := []string{"a", "b"}[rnd.IntN(2)]
+			if err := stops[name](); err != nil {
+				t.Fatalf("stop %s: %v\n%s", name, err, log)
+			}
+			stops[name] = worker(name)
+		default:
+			k := keys[rnd.IntN(len(keys))]
+			f := kfake.Fault{Keys: []kmsg.Key{k}, Err: faultsOf[k][rnd.IntN(len(faultsOf[k]))], Count: 1 + rnd.IntN(3), TopLevel: rnd.IntN(2) == 0,
+				When: func(r kmsg.Request) bool { return ours(r) }}
+			fmt.Fprintf(log, "fault %s %v x%d\n", k.Name(), f.Err, f.Count)
+			c.Fault(f)
+		}
+		time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond) // virtual
+	}
+	out, err := ta.Await(ctx, brokers, records)
+	if err == nil {
+		err = ta.Check(out, records).Err()
+	}
+	for name, stop := range stops {
+		if serr := stop(); serr != nil {
+			err = errors.Join(err, fmt.Errorf("stop %s: %w", name, serr))
+		}
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+}
+
+// ours keeps faults away from the loader's plain produces.
+func ours(r kmsg.Request) bool {
+	p, ok := r.(*kmsg.ProduceRequest)
+	return !ok || p.TransactionID != nil
+}
+
+// lines is a log that is shown when a schedule fails.
+type lines struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, b...)
+	return len(b), nil
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.b)
+}
