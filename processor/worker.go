@@ -62,6 +62,13 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			return fmt.Errorf("instance id: %w", err)
 		}
 	}
+	// Stopped before it began: nothing is open, so that is a clean stop too.
+	asked := ctx
+	defer func() {
+		if asked.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil
+		}
+	}()
 	app, err := openApplication(ctx, w.cfg, w.plan)
 	if err != nil {
 		return err
