@@ -3,15 +3,11 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
-func init() { commands = append(commands, benchCommand) }
-
-func benchCommand() *cobra.Command {
+func newBench() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure a worker: fill a topic, process it, check the output",
@@ -23,24 +19,8 @@ func benchCommand() *cobra.Command {
 
 Each prints one line of JSON. load and worker create the topics that are missing.`,
 	}
-	c.AddCommand(benchLoadCommand(), benchWorkerCommand(), benchVerifyCommand())
+	c.AddCommand(newBenchLoad(), newBenchWorker(), newBenchVerify())
 	return c
-}
-
-// brokersFlag adds the flag that all subcommands have in common.
-func brokersFlag(f *pflag.FlagSet, to *string, def, usage string) {
-	f.StringVar(to, "brokers", def, usage)
-}
-
-// addresses splits a list of brokers.
-func addresses(list string) []string {
-	var out []string
-	for a := range strings.SplitSeq(list, ",") {
-		if a = strings.TrimSpace(a); a != "" {
-			out = append(out, a)
-		}
-	}
-	return out
 }
 
 // printLine prints a value as one line of JSON.

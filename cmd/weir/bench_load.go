@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/processor/cli"
 )
 
 // load describes the input of a bench. Record i is the same in every run with the same
@@ -21,7 +21,6 @@ type load struct {
 	keys        int64
 	valueBytes  int
 	partitions  int32
-	replication int16
 	seed        uint64
 	roundRobin  bool
 	span        time.Duration // of the records' times
@@ -31,11 +30,11 @@ type load struct {
 // loadBase is the time of the first record.
 var loadBase = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func benchLoadCommand() *cobra.Command {
+func newBenchLoad() *cobra.Command {
 	var (
-		l       load
-		brokers string
-		topic   string
+		l     load
+		conn  cli.Connection
+		topic string
 	)
 	c := &cobra.Command{
 		Use:   "load --brokers B --topic T",
@@ -44,28 +43,29 @@ func benchLoadCommand() *cobra.Command {
 of the record, so that no two are alike. The times of the records are spread evenly over --span, so that
 workload window has a window for each 10 s of it.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: cli.Action(func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
-				return exitError{code: exitUsage, err: err}
+				return &cli.UsageError{Err: err}
 			}
+			ctx, stop := cli.Signals(cmd.Context())
+			defer stop()
 			began := time.Now()
-			if err := l.run(cmd.Context(), addresses(brokers), topic); err != nil {
+			if err := l.run(ctx, &conn, topic); err != nil {
 				return fmt.Errorf("load topic %s: %w", topic, err)
 			}
 			return printLine(cmd.OutOrStdout(), struct {
 				Records int64   `json:"records"`
 				Seconds float64 `json:"seconds"`
 			}{l.records, time.Since(began).Seconds()})
-		},
+		}),
 	}
 	f := c.Flags()
-	brokersFlag(f, &brokers, "localhost:9092", "addresses of the brokers, comma-separated")
+	conn.Flags(f)
 	f.StringVar(&topic, "topic", "bench-in", "topic to fill; it is created if it is missing")
 	f.Int64Var(&l.records, "records", 5_000_000, "number of records")
 	f.Int64Var(&l.keys, "keys", 100_000, "number of keys")
 	f.IntVar(&l.valueBytes, "value-bytes", 100, "bytes of each value")
 	f.Int32Var(&l.partitions, "partitions", 4, "partitions of the topic, if it is created")
-	f.Int16Var(&l.replication, "replication", 1, "replicas of the topic, if it is created")
 	f.Uint64Var(&l.seed, "seed", 1, "of the order of the keys")
 	f.BoolVar(&l.roundRobin, "round-robin", false, "one key after the other instead of random ones")
 	f.DurationVar(&l.span, "span", 50*time.Second, "time between the first and the last record")
@@ -75,8 +75,8 @@ workload window has a window for each 10 s of it.`,
 
 func (l load) check() error {
 	switch {
-	case l.records < 1 || l.keys < 1 || l.partitions < 1 || l.replication < 1:
-		return errors.New("--records, --keys, --partitions and --replication are 1 or more")
+	case l.records < 1 || l.keys < 1 || l.partitions < 1:
+		return errors.New("--records, --keys and --partitions are 1 or more")
 	case l.keys > 1_000_000_000:
 		return errors.New("--keys is more than nine digits can name")
 	case l.valueBytes < minValueBytes:
@@ -102,22 +102,30 @@ func codecNamed(name string) (kgo.CompressionCodec, error) {
 	return kgo.NoCompression(), fmt.Errorf("there is no compression %q: use none, lz4, snappy or zstd", name)
 }
 
-func (l load) run(ctx context.Context, brokers []string, topic string) error {
+func (l load) run(ctx context.Context, conn *cli.Connection, topic string) error {
 	compression, err := codecNamed(l.compression)
 	if err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(compression),
+	cl, err := connect(ctx, conn, kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(compression),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(5*time.Millisecond))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	// The times are of the past: default retention would delete records that are still to be read.
-	if err := createTopics(ctx, cl, l.partitions, l.replication, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
+	if err := ensureTopic(ctx, cl, topic, l.partitions); err != nil {
 		return err
 	}
 	return produceAll(ctx, cl, l.records, l.generator())
+}
+
+// ensureTopic makes a topic if it is missing.
+func ensureTopic(ctx context.Context, cl *kgo.Client, topic string, partitions int32) error {
+	_, err := findTopic(ctx, cl, topic)
+	if errors.Is(err, errNoTopic) {
+		return createTopic(ctx, cl, topic, partitions, forever)
+	}
+	return err
 }
 
 // produceAll produces records 0 to n-1 and ends at the first error.
@@ -139,20 +147,6 @@ func produceAll(ctx context.Context, cl *kgo.Client, n int64, record func(i int6
 		return err
 	}
 	return context.Cause(ctx)
-}
-
-// createTopics creates those that are missing.
-func createTopics(ctx context.Context, cl *kgo.Client, partitions int32, replication int16, configs map[string]*string, topics ...string) error {
-	rs, err := kadm.NewClient(cl).CreateTopics(ctx, partitions, replication, configs, topics...)
-	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	for _, r := range rs.Sorted() {
-		if r.Err != nil && !errors.Is(r.Err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create topic %s: %w", r.Topic, r.Err)
-		}
-	}
-	return nil
 }
 
 // minValueBytes hold a letter and the number of any record.

@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/processor/cli"
 )
 
 func testLoad(n int64) load {
-	return load{records: n, keys: 100, valueBytes: 40, partitions: 4, replication: 1, seed: 7, span: 50 * 1e9, compression: "none"}
+	return load{records: n, keys: 100, valueBytes: 40, partitions: 4, seed: 7, span: 50 * 1e9, compression: "none"}
 }
 
 // outputOf is what a correct worker makes of an input, in one partition.
@@ -120,11 +122,15 @@ func TestLoadIsTheSameForTheSameSeed(t *testing.T) {
 	}
 }
 
-// run gives the exit code and output of a command line.
-func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+// runWeir gives the exit code and the output of a command line.
+func runWeir(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs strings.Builder
-	code = execute(args, &out, &errs)
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	code = cli.Execute(root)
 	return code, out.String(), errs.String()
 }
 
@@ -139,8 +145,8 @@ func TestBenchFlags(t *testing.T) {
 		{"bench load --compression best", "use none, lz4, snappy or zstd"},
 		{"bench load --no-such-flag", "unknown flag"},
 	} {
-		code, out, errs := run(t, strings.Fields(test.args)...)
-		if code != exitUsage || out != "" || !strings.Contains(errs, test.want) {
+		code, out, errs := runWeir(t, strings.Fields(test.args)...)
+		if code != cli.ExitUsage || out != "" || !strings.Contains(errs, test.want) {
 			t.Errorf("weir %s: exit code %d, output %q, errors %q; want 2 and %q", test.args, code, out, errs, test.want)
 		}
 	}

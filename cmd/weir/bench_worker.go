@@ -14,21 +14,21 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/processor"
+	"github.com/weir-stream/weir/processor/cli"
 )
 
 // benchWorker are the settings of one worker under measurement. What has no flag is the
 // library's default.
 type benchWorker struct {
-	workload, brokers, app, in, out string
-	commitInterval                  time.Duration
-	lanes                           int
-	stateDir                        string
-	untilIdle                       time.Duration
-	cpuProfile, memProfile          string
+	conn                   cli.Connection
+	workload, app, in, out string
+	commitInterval         time.Duration
+	lanes                  int
+	stateDir               string
+	untilIdle              time.Duration
+	cpuProfile, memProfile string
 }
 
 // benchResult is the line that a worker prints at its end.
@@ -41,7 +41,7 @@ type benchResult struct {
 	Aborts      int64   `json:"aborts"`
 }
 
-func benchWorkerCommand() *cobra.Command {
+func newBenchWorker() *cobra.Command {
 	var b benchWorker
 	c := &cobra.Command{
 		Use:   "worker --workload pass|count|window|rekey",
@@ -53,20 +53,22 @@ func benchWorkerCommand() *cobra.Command {
   window  the same for each key and 10 s of the record's time; the key is followed by 8 bytes of window start in ms
   rekey   through a repartition topic: the key becomes g and four digits of FNV-1a (32 bits) modulo 10,000; then as count`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: cli.Action(func(cmd *cobra.Command, _ []string) error {
 			if err := b.check(); err != nil {
-				return exitError{code: exitUsage, err: err}
+				return &cli.UsageError{Err: err}
 			}
-			r, err := b.run(cmd.Context())
+			ctx, stop := cli.Signals(cmd.Context())
+			defer stop()
+			r, err := b.run(ctx)
 			if err != nil {
 				return fmt.Errorf("workload %s: %w", b.workload, err)
 			}
 			return printLine(cmd.OutOrStdout(), r)
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&b.workload, "workload", "count", "pass, count, window or rekey")
-	brokersFlag(f, &b.brokers, "localhost:9092", "addresses of the brokers, comma-separated")
+	b.conn.Flags(f)
 	f.StringVar(&b.app, "app", "bench", "name of the application")
 	f.StringVar(&b.in, "in", "bench-in", "topic to read")
 	f.StringVar(&b.out, "out", "bench-out", "topic to write; it is created like the input if it is missing")
@@ -89,14 +91,14 @@ func benchWorkerCommand() *cobra.Command {
 	return c
 }
 
-func (b benchWorker) check() error {
+func (b *benchWorker) check() error {
 	if b.untilIdle < 0 {
 		return fmt.Errorf("--until-idle is %s: use 0 or more", b.untilIdle)
 	}
 	return checkWorkload(b.workload)
 }
 
-func (b benchWorker) run(ctx context.Context) (benchResult, error) {
+func (b *benchWorker) run(ctx context.Context) (benchResult, error) {
 	plan, err := workloadPlan(b.workload, b.app, b.in, b.out)
 	if err != nil {
 		return benchResult{}, err
@@ -107,17 +109,21 @@ func (b benchWorker) run(ctx context.Context) (benchResult, error) {
 	if b.stateDir == "" {
 		b.stateDir = filepath.Join("weir-state", b.app)
 	}
+	connected, err := b.conn.Options()
+	if err != nil {
+		return benchResult{}, err
+	}
 	// What shows work: a committed epoch, and what comes before the first.
 	var last atomic.Int64
 	alive := func() { last.Store(time.Now().UnixNano()) }
 	alive()
 	w, err := processor.New(plan,
-		processor.Brokers(addresses(b.brokers)...), processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval),
+		connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval),
 		processor.Events(&processor.Listener{
-			WorkerStarted:  func(processor.WorkerInfo) { alive() },
-			TasksAssigned:  func(processor.AssignedInfo) { alive() },
-			TaskRestored:   func(processor.RestoredInfo) { alive() },
-			EpochAborted:   func(processor.AbortedInfo) { alive() },
+			WorkerStarted: func(processor.WorkerInfo) { alive() },
+			TasksAssigned: func(processor.AssignedInfo) { alive() },
+			TaskRestored:  func(processor.RestoredInfo) { alive() },
+			EpochAborted:  func(processor.AbortedInfo) { alive() },
 			EpochCommitted: func(i processor.CommittedInfo) {
 				if i.Records > 0 {
 					alive()
@@ -147,22 +153,21 @@ func (b benchWorker) run(ctx context.Context) (benchResult, error) {
 	return r, err
 }
 
-// createOutput creates the output topic with as many partitions and replicas as the input.
-func (b benchWorker) createOutput(ctx context.Context) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addresses(b.brokers)...))
+// createOutput creates the output topic with as many partitions as the input.
+func (b *benchWorker) createOutput(ctx context.Context) error {
+	cl, err := connect(ctx, &b.conn)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	ts, err := kadm.NewClient(cl).ListTopics(ctx, b.in)
+	in, err := findTopic(ctx, cl, b.in)
+	if errors.Is(err, errNoTopic) {
+		return cli.Hint(err, "fill it with: weir bench load --topic %s", b.in)
+	}
 	if err != nil {
-		return fmt.Errorf("describe topic %s: %w", b.in, err)
+		return err
 	}
-	in := ts[b.in]
-	if in.Err != nil {
-		return fmt.Errorf("describe topic %s: %w: fill it with `weir bench load`", b.in, in.Err)
-	}
-	return createTopics(ctx, cl, int32(len(in.Partitions)), int16(in.Partitions.NumReplicas()), map[string]*string{"retention.ms": kadm.StringPtr("-1")}, b.out)
+	return ensureTopic(ctx, cl, b.out, int32(len(in.Partitions)))
 }
 
 // cancelWhenIdle cancels when the last sign of work is that long ago.
