@@ -18,9 +18,10 @@ import (
 // applier is the one goroutine that writes to Badger, so that timestamps grow with each
 // write and what is below the last one may be discarded. Jobs run in order of submission.
 type applier struct {
-	db   *DB
-	last uint64 // highest timestamp in Badger
-	from []byte // wipe goes on here, so as not to walk over its own deletes again
+	db    *DB
+	last  uint64 // highest timestamp in Badger
+	slots chan []badger.Entry
+	from  []byte // wipe goes on here, so as not to walk over its own deletes again
 
 	mu      sync.Mutex // guards the next four
 	queue   []job
@@ -135,7 +136,6 @@ type batch struct {
 	inc    incarnation
 	buf    []byte
 	rows   []batchRow
-	list   []badger.Entry
 	reach  int64   // changelog end that the rows may be as new as; -1: not known
 	marker *Marker // to be written behind the rows
 	last   bool    // of its wave
@@ -155,7 +155,7 @@ func (db *DB) newBatch(s *Store) *batch {
 	if n := len(a.spare); n > 0 {
 		b, a.spare = a.spare[n-1], a.spare[:n-1]
 	}
-	*b = batch{store: s, inc: s.inc, buf: b.buf[:0], rows: b.rows[:0], list: b.list[:0]}
+	*b = batch{store: s, inc: s.inc, buf: b.buf[:0], rows: b.rows[:0]}
 	return b
 }
 
@@ -212,12 +212,9 @@ func (b *batch) writeRows(ts uint64) error {
 		return nil
 	}
 	b.sort()
-	if cap(b.list) < len(b.rows) {
-		b.list = make([]badger.Entry, 0, len(b.rows)+len(b.rows)/4)
-	}
-	w := writer{db: b.store.db.badger, ts: ts, slots: make(chan struct{}, 16)}
+	w := b.store.db.applier.writer(ts)
 	if b.reach >= 0 { // first, so that no row is there without it
-		w.set(&badger.Entry{Key: systemKey(rowReach, b.inc), Value: encodeEnd(b.reach)})
+		w.set(systemKey(rowReach, b.inc), encodeEnd(b.reach))
 	}
 	for _, r := range b.rows {
 		key := b.buf[r.at : r.at+r.key : r.at+r.key]
@@ -226,32 +223,52 @@ func (b *batch) writeRows(ts uint64) error {
 			continue
 		}
 		at := r.at + r.key
-		b.list = append(b.list, badger.Entry{Key: key, Value: b.buf[at : at+r.value : at+r.value]})
-		w.set(&b.list[len(b.list)-1])
+		w.set(key, b.buf[at:at+r.value:at+r.value])
 	}
 	return w.flush()
 }
 
 // writer is a badger.WriteBatch with transactions of bounded length.
 type writer struct {
-	db    *badger.DB
-	ts    uint64
-	txn   *badger.Txn
-	n     int
-	slots chan struct{} // one for each transaction under way
-	err   error         // of a set or delete
-	late  atomic.Pointer[error]
+	db      *badger.DB
+	ts      uint64
+	txn     *badger.Txn
+	n       int
+	entries []badger.Entry      // of the transaction in the making
+	slots   chan []badger.Entry // for entries; as many transactions may be under way
+	err     error               // of a set or delete
+	late    atomic.Pointer[error]
 }
 
-func (w *writer) set(e *badger.Entry) {
-	w.do(func(txn *badger.Txn) error { return txn.SetEntry(e) })
+const txnsUnderWay = 8
+
+func (a *applier) writer(ts uint64) *writer {
+	if a.slots == nil {
+		a.slots = make(chan []badger.Entry, txnsUnderWay)
+		for range txnsUnderWay {
+			a.slots <- make([]badger.Entry, 0, txnRows)
+		}
+	}
+	return &writer{db: a.db.badger, ts: ts, slots: a.slots}
+}
+
+func (w *writer) set(key, value []byte) {
+	w.do(func() error {
+		if w.n == len(w.entries) { // not a second try
+			w.entries = append(w.entries, badger.Entry{Key: key, Value: value})
+		}
+		return w.txn.SetEntry(&w.entries[w.n])
+	})
 }
 
 func (w *writer) delete(key []byte) {
-	w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+	w.do(func() error {
+		w.entries = append(w.entries, badger.Entry{})
+		return w.txn.Delete(key)
+	})
 }
 
-func (w *writer) do(f func(*badger.Txn) error) {
+func (w *writer) do(f func() error) {
 	if w.err != nil {
 		return
 	}
@@ -259,11 +276,12 @@ func (w *writer) do(f func(*badger.Txn) error) {
 		w.commit()
 	}
 	w.begin()
-	err := f(w.txn)
+	err := f()
 	if errors.Is(err, badger.ErrTxnTooBig) && w.n > 0 {
+		w.entries = w.entries[:w.n]
 		w.commit()
 		w.begin()
-		err = f(w.txn)
+		err = f()
 	}
 	w.err = err
 	w.n++
@@ -272,21 +290,23 @@ func (w *writer) do(f func(*badger.Txn) error) {
 func (w *writer) begin() {
 	if w.txn == nil {
 		w.txn, w.n = w.db.NewTransactionAt(math.MaxUint64, true), 0
+		w.entries = (<-w.slots)[:0]
 	}
 }
 
 func (w *writer) commit() {
-	w.slots <- struct{}{}
+	entries := w.entries
 	err := w.txn.CommitAt(w.ts, func(err error) {
 		if err != nil {
 			w.late.CompareAndSwap(nil, &err)
 		}
-		<-w.slots
+		clear(entries)
+		w.slots <- entries
 	})
 	if err != nil && w.err == nil {
 		w.err = err
 	}
-	w.txn, w.n = nil, 0
+	w.txn, w.entries, w.n = nil, nil, 0
 }
 
 // flush returns nil only if every transaction is in Badger.
@@ -296,9 +316,14 @@ func (w *writer) flush() error {
 	}
 	if w.txn != nil {
 		w.txn.Discard()
+		w.slots <- w.entries
 	}
-	for range cap(w.slots) { // when all slots are ours, nothing is under way
-		w.slots <- struct{}{}
+	var all [txnsUnderWay][]badger.Entry
+	for i := range all { // when all slots are ours, nothing is under way
+		all[i] = <-w.slots
+	}
+	for _, entries := range all {
+		w.slots <- entries
 	}
 	if late := w.late.Load(); late != nil {
 		return errors.Join(w.err, *late)
@@ -356,8 +381,7 @@ func (b *batch) finish(err error) {
 	a := &s.db.applier
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.spare) < 4 && cap(b.buf) <= 2*sliceBytes {
-		clear(b.list)
+	if len(a.spare) < 2 && cap(b.buf) <= 2*sliceBytes {
 		b.store, b.marker = nil, nil
 		a.spare = append(a.spare, b)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ type model struct {
 	rng       *rand.Rand
 	dir       string
 	opt       DBOptions
-	clock     time.Time
+	clock     atomic.Int64 // ns
 	db        *DB
 	s         *Store
 	log       []change // committed
@@ -121,7 +122,7 @@ func (m *model) step() {
 		m.s.Rollback()
 		m.now = copyMap(m.committed)
 	case n < 98:
-		m.clock = m.clock.Add(time.Duration(m.rng.Intn(2000)) * time.Millisecond)
+		m.clock.Add(int64(m.rng.Intn(2000)) * int64(time.Millisecond))
 		m.check(m.s.Apply())
 		switch m.rng.Intn(6) {
 		case 0:
@@ -201,7 +202,7 @@ func (m *model) reopen(how int) {
 func (m *model) openDB() *DB {
 	opt := m.opt
 	opt.Dir, opt.Application, opt.MinFree = m.dir, "app", 1
-	opt.Now = func() time.Time { return m.clock }
+	opt.Now = func() time.Time { return time.Unix(0, m.clock.Load()) }
 	db, err := Open(opt)
 	m.check(err)
 	return db
@@ -280,7 +281,7 @@ func TestModel(t *testing.T) {
 			continue
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), dir: t.TempDir(), clock: time.Unix(1e9, 0),
+			m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), dir: t.TempDir(),
 				now: map[string]string{}, committed: map[string]string{}}
 			m.opt = DBOptions{MaxLag: seed, ApplyInterval: time.Second}
 			if seed%3 != 0 {
