@@ -51,7 +51,7 @@ func giveBirth(ctx context.Context, cfg *config, plan *topology.Plan, adm *kgo.C
 		return err
 	}
 	// Whoever holds the id now is alone: the control topic says whether another was faster.
-	state, err := readControl(ctx, cfg, plan.Application())
+	state, err := readControl(ctx, cfg, plan.Application(), false)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func Check(ctx context.Context, plan *topology.Plan, opts ...Option) ([]CheckRes
 	if plan == nil || out[0].Err != nil {
 		return out, nil
 	}
-	state, err := readControl(ctx, cfg, plan.Application())
+	state, err := readControl(ctx, cfg, plan.Application(), true)
 	if err != nil {
 		return append(out, CheckResult{Name: "control topic", Err: err}), nil
 	}

@@ -15,8 +15,9 @@ import (
 )
 
 // readControl reads the control topic of an application to its end. An application that
-// has none yet has the zero state.
-func readControl(ctx context.Context, cfg *config, application string) (control.State, error) {
+// has none yet has the zero state. That a topic is absent is only believed where it may be:
+// a broker that has not heard of a new topic yet would make us give birth twice.
+func readControl(ctx context.Context, cfg *config, application string, mayBeAbsent bool) (control.State, error) {
 	var state control.State
 	topic := offsets.Names{Application: application}.Control()
 	cl, err := cfg.client(
@@ -27,7 +28,7 @@ func readControl(ctx context.Context, cfg *config, application string) (control.
 		return state, fmt.Errorf("read control topic %s: %w", topic, err)
 	}
 	defer cl.Close()
-	end, err := controlEnd(ctx, cl, topic)
+	end, err := controlEnd(ctx, cl, topic, mayBeAbsent)
 	if err != nil || end == 0 {
 		return state, err
 	}
@@ -58,7 +59,7 @@ func readControl(ctx context.Context, cfg *config, application string) (control.
 
 // controlEnd is the end of the topic when nothing is open in it: who reads up to there has
 // seen every decision that was made before.
-func controlEnd(ctx context.Context, cl *kgo.Client, topic string) (int64, error) {
+func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent bool) (int64, error) {
 	adm := kadm.NewClient(cl)
 	for since := time.Now(); ; {
 		ends, err := adm.ListEndOffsets(ctx, topic)
@@ -66,8 +67,13 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string) (int64, error
 			return 0, fmt.Errorf("control topic %s: %w", topic, err)
 		}
 		end, ok := ends.Lookup(topic, 0)
-		if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
+		if absent := !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition); absent && mayBeAbsent {
 			return 0, nil
+		} else if absent {
+			if err := pause(ctx, retryPause); err != nil {
+				return 0, fmt.Errorf("control topic %s is missing: %w", topic, err)
+			}
+			continue
 		}
 		stable, err := adm.ListCommittedOffsets(ctx, topic)
 		if err != nil {
@@ -93,7 +99,7 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string) (int64, error
 // It is asked after every initialisation of a producer.
 func (l *lane) timelineOver(ctx context.Context) (bool, error) {
 	for wait := retryPause; ; wait = min(2*wait, time.Second) {
-		state, err := readControl(ctx, l.cfg, l.app.names.Application)
+		state, err := readControl(ctx, l.cfg, l.app.names.Application, false)
 		if err == nil {
 			if err := state.Check(l.app.names.Timeline); err != nil {
 				l.fatal = errors.Join(ErrTimelineOver, err)

@@ -171,5 +171,5 @@ func unreachable(brokers []string, err error) error {
 			Fix: "check TLS, user and password, and the rights of the user"}
 	}
 	return &Error{What: "no broker answered: " + err.Error(), Where: fmt.Sprintf("brokers %v", brokers), Err: errors.Join(ErrUnreachable, err),
-		Fix: "check the addresses, the network, and that listeners and TLS match"}
+		Fix: "check the addresses and the network, and that TLS, user and password are what the listener asks for"}
 }

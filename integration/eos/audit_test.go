@@ -204,3 +204,19 @@ func (r *run) generation(p *proc) int {
 	r.t.Fatalf("%s: no generation in its output", p.name)
 	return 0
 }
+
+// committedEpochs is the highest number of commits that a task has made.
+func (r *run) committedEpochs() int {
+	r.t.Helper()
+	got, err := r.cluster.Admin().FetchOffsets(r.ctx, r.names().Group())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	most := 0
+	got.Each(func(o kadm.OffsetResponse) {
+		if m, err := offsets.DecodeMetadata(o.Metadata); err == nil {
+			most = max(most, int(m.Epoch.Counter))
+		}
+	})
+	return most
+}

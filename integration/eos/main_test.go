@@ -106,6 +106,9 @@ func (r *run) feed(from, to int) (wait func()) {
 // check waits for all results of n records and compares them.
 func (r *run) check(n int) {
 	r.t.Helper()
+	if err := r.tally.CheckInput(r.ctx, r.cluster.Addrs(), n); err != nil {
+		r.t.Fatal(err)
+	}
 	out, err := r.tally.Await(r.ctx, r.cluster.Addrs(), n)
 	if err != nil {
 		r.t.Errorf("%v", err)

@@ -3,6 +3,7 @@ package tally
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,6 +35,38 @@ func (r *Report) Err() error {
 
 // Outputs are the committed records of the three outputs, by topic and partition order.
 type Outputs struct{ Seen, Groups, Windows []*kgo.Record }
+
+// CheckInput looks for records that the loader wrote twice: a broker that dies under it
+// may make it do so, and what follows from that is not the worker's fault.
+func (t Tally) CheckInput(ctx context.Context, brokers []string, n int) error {
+	cl, err := t.client(brokers, kgo.ConsumeTopics(t.In()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	last := map[string]int64{}
+	for got := 0; got < n; {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("read the input of %s: %d of %d: %w", t.App, got, n, ctx.Err())
+		}
+		for _, r := range fs.Records() {
+			if strings.HasPrefix(string(r.Key), "last-") {
+				continue
+			}
+			got++
+			v := int64(binary.BigEndian.Uint64(r.Value))
+			if v != last[string(r.Key)]+1 {
+				return fmt.Errorf("%w: %s/%d@%d: key %s: value %d follows %d", ErrInput, r.Topic, r.Partition, r.Offset, r.Key, v, last[string(r.Key)])
+			}
+			last[string(r.Key)] = v
+		}
+	}
+	return nil
+}
+
+// ErrInput: the input is not what the closed form is of.
+var ErrInput = errors.New("the loader wrote a wrong input")
 
 // Expected is the number of committed records of each output after n input records with
 // the last ones.

@@ -1,0 +1,176 @@
+package eos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-stream/weir/integration/kafkatest"
+)
+
+// steps are the failpoints that chaos draws from.
+var steps = []string{
+	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "ended", "apply", "assign", "revoke", "restore", "first-record",
+}
+
+// TestChaos plays random mixtures of everything for as long as WEIR_CHAOS says: kills at
+// failpoints and at any moment, stops beyond the session, clean restarts, joins and leaves,
+// broker restarts. WEIR_SEED repeats a run.
+func TestChaos(t *testing.T) {
+	text := os.Getenv("WEIR_CHAOS")
+	if text == "" {
+		t.Skip("WEIR_CHAOS is not set: make chaos D=5m")
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("WEIR_CHAOS: %v", err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("WEIR_SEED"); s != "" {
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("WEIR_SEED: %v", err)
+		}
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); seed++ {
+		ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { chaos(t, seed) })
+		if !ok {
+			t.Fatalf("again with: make chaos D=1s SEED=%d", seed)
+		}
+	}
+}
+
+func chaos(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	brokers := 1
+	if rnd.IntN(4) == 0 {
+		brokers = 3
+	}
+	c := kafkatest.Start(t, kafkatest.Options{Brokers: brokers})
+	r := newRun(t, c, -1)
+	r.patience(5 * time.Minute)
+	const n = 40_000
+	fed := r.feed(0, n)
+	names := []string{"a", "b", "c"}
+	procs := map[string]*proc{}
+	start := func(name string) {
+		failpoint := ""
+		if rnd.IntN(2) == 0 {
+			failpoint = fmt.Sprintf("%s:%d:KILL", steps[rnd.IntN(len(steps))], 1+rnd.IntN(30))
+		}
+		t.Logf("start %s %s", name, failpoint)
+		procs[name] = r.start(name, failpoint, "-lanes", strconv.Itoa(1+rnd.IntN(2)))
+	}
+	for _, name := range names[:1+rnd.IntN(3)] {
+		start(name)
+	}
+	for range 8 + rnd.IntN(8) {
+		if !r.pass(time.Duration(rnd.IntN(1500)) * time.Millisecond) {
+			t.Fatal("out of time")
+		}
+		name := names[rnd.IntN(len(names))]
+		p := procs[name]
+		if p == nil || p.over() {
+			start(name)
+			continue
+		}
+		switch rnd.IntN(6) {
+		case 0, 1:
+			t.Logf("kill %s", name)
+			p.signal(syscall.SIGKILL)
+			<-p.gone
+			start(name)
+		case 2:
+			t.Logf("stop %s cleanly", name)
+			p.signal(syscall.SIGTERM)
+			<-p.gone
+			start(name)
+		case 3:
+			d := time.Duration(rnd.IntN(9000)) * time.Millisecond
+			t.Logf("freeze %s for %s", name, d)
+			p.signal(syscall.SIGSTOP)
+			r.pass(d)
+			p.signal(syscall.SIGCONT)
+		case 4:
+			i := rnd.IntN(brokers)
+			t.Logf("kill broker %d", i)
+			c.Kill(t, i)
+			c.Restart(t, i)
+		}
+	}
+	fed()
+	r.load(n, n, true)
+	for _, name := range names {
+		if p := procs[name]; p == nil || p.over() {
+			procs[name] = r.start(name, "")
+		}
+	}
+	// One worker without a failpoint must do it in the end, also when others die late.
+	r.start("d", "")
+	r.check(n)
+	for _, p := range r.procs {
+		if !p.over() {
+			p.signal(syscall.SIGTERM)
+		}
+	}
+	for _, p := range r.procs {
+		<-p.gone
+	}
+	r.audit()
+}
+
+// patience gives the run another limit.
+func (r *run) patience(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	r.t.Cleanup(cancel)
+	r.ctx = ctx
+}
+
+// pass lets time go by, which is what chaos consists of; false when the run is over.
+func (r *run) pass(d time.Duration) bool {
+	select {
+	case <-r.ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (p *proc) over() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestSoak makes more commits on one transactional id than a producer epoch has numbers
+// (32,767): the id must be renewed without a record lost or doubled.
+func TestSoak(t *testing.T) {
+	text := os.Getenv("WEIR_SOAK")
+	if text == "" {
+		t.Skip("WEIR_SOAK is not set: make soak")
+	}
+	commits, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("WEIR_SOAK: %v", err)
+	}
+	r := newRun(t, kafkatest.Start(t, kafkatest.Options{LongRun: true}), 1)
+	r.patience(2 * time.Hour)
+	a := r.start("a", "", "-lanes", "1", "-commit", "1ms")
+	r.printed(a, "restored")
+	n := 0
+	for r.committedEpochs() < commits {
+		r.load(n, n+20, false)
+		n += 20
+	}
+	r.load(n, n, true)
+	r.check(n)
+	r.stop(a)
+	r.audit()
+}
