@@ -200,6 +200,7 @@ func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, 
 		return fail(err)
 	}
 	s.last = db.now()
+	s.warm.on = found
 	db.stores.Add(1)
 	return s, m, found, nil
 }
@@ -262,7 +263,7 @@ func (s *Store) Reset() error {
 	s.db.lag.Add(-s.lag())
 	s.settled, s.epoch, s.end = false, offsets.EpochID{}, 0
 	s.markerEnd.Store(-1)
-	s.wave, s.changed = wave{}, 0
+	s.wave, s.warm, s.changed = wave{}, warm{}, 0
 	return nil
 }
 

@@ -53,6 +53,7 @@ type Store struct {
 	end     int64
 
 	wave    wave
+	warm    warm
 	last    time.Time // start of the last wave
 	changed int64     // bytes committed since then
 	clock   int       // next shard to look at for eviction

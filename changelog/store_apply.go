@@ -39,7 +39,8 @@ func (s *Store) Apply() error {
 
 // service does what Apply says; restore calls it too.
 func (s *Store) service() error {
-	if !s.wave.active && s.due(s.db.now()) {
+	now := s.db.now()
+	if !s.wave.active && s.due(now) {
 		s.startWave()
 	}
 	if s.wave.active && s.queued.Load() < queueBytes {
@@ -47,6 +48,11 @@ func (s *Store) service() error {
 			return s.wrap("apply", err)
 		}
 		if err := s.handOver(sliceBytes); err != nil {
+			return err
+		}
+	}
+	if s.warm.on && s.settled {
+		if err := s.warmUp(now); err != nil {
 			return err
 		}
 	}
@@ -236,7 +242,7 @@ func (s *Store) rebuild(i int, evict bool) {
 			return true
 		}
 		if fl&present != 0 {
-			s.complete = false
+			s.complete, s.warm.on = false, false
 		}
 		dropped++
 		return false
