@@ -106,6 +106,9 @@ type DB struct {
 	stores  atomic.Int64 // open
 	closing atomic.Bool
 
+	quit chan struct{} // ends collect
+	done sync.WaitGroup
+
 	mu     sync.Mutex // guards dir.state and leases
 	leases map[storeName]chan struct{}
 }
@@ -140,7 +143,7 @@ func Open(opt DBOptions) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{opt: opt, dir: dir, leases: map[storeName]chan struct{}{}}
+	db := &DB{opt: opt, dir: dir, leases: map[storeName]chan struct{}{}, quit: make(chan struct{})}
 	if err := db.checkFree(); err != nil {
 		return nil, errors.Join(err, dir.close(false))
 	}
@@ -150,7 +153,33 @@ func Open(opt DBOptions) (*DB, error) {
 	if err := db.applier.start(db); err != nil {
 		return nil, errors.Join(err, db.badger.Close(), dir.close(false))
 	}
+	db.done.Go(db.collect)
 	return db, nil
+}
+
+const (
+	collectEvery = 10 * time.Minute
+	collectAbove = 128 << 20
+)
+
+// collect frees dead parts of Badger's value log now and then. Only values above a
+// megabyte are there, so mostly there is nothing to do.
+func (db *DB) collect() {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-db.quit:
+			return
+		case <-tick.C:
+		}
+		if _, vlog := db.badger.Size(); vlog < collectAbove || db.checkFree() != nil {
+			continue
+		}
+		if err := db.badger.RunValueLogGC(0.5); err != nil && !errors.Is(err, badger.ErrNoRewrite) {
+			db.opt.Logger.Warningf("value log: %v", err)
+		}
+	}
 }
 
 // InstanceID is the random id of this directory, made at first use. A copied directory
@@ -167,6 +196,8 @@ func (db *DB) Close() error {
 	if db.closing.Swap(true) {
 		return nil
 	}
+	close(db.quit)
+	db.done.Wait()
 	db.applier.stop()
 	err := db.badger.Close()
 	db.mu.Lock()
@@ -205,24 +236,15 @@ func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, 
 	return s, m, found, nil
 }
 
-// base looks for rows on disk and their marker.
+// base looks for rows on disk that belong to this store's topic.
 func (s *Store) base() (m Marker, found bool, err error) {
-	inc, ok, err := get(s.read, storeKey(s.id), decodeUint32)
-	if err != nil || !ok {
-		return m, false, err
+	m, inc, ok, err := base(s.read, s.id)
+	if err != nil || !ok || m.TopicID != s.id.TopicID {
+		return Marker{}, false, err
 	}
-	s.inc = incarnation(inc)
+	s.inc = inc
 	s.persisted = true
-	copy(s.key, s.inc.prefix())
-	m, ok, err = get(s.read, systemKey(rowMarker, s.inc), decodeMarker)
-	if err != nil || !ok || m.Timeline != s.id.Timeline || m.TopicID != s.id.TopicID {
-		return Marker{}, false, err
-	}
-	reach, ok, err := get(s.read, systemKey(rowReach, s.inc), decodeEnd)
-	if err != nil || !ok || reach < m.End {
-		return Marker{}, false, err
-	}
-	m.Reach = reach
+	copy(s.key, inc.prefix())
 	s.epoch, s.end = m.Epoch, m.End
 	s.markerEnd.Store(m.End)
 	return m, true, nil
@@ -317,7 +339,7 @@ func (db *DB) checkFree() error { return checkFree(db.dir.path, db.opt.MinFree) 
 
 func (db *DB) now() time.Time { return db.opt.Now() }
 
-// Stats of all stores together.
+// DBStats are figures of all stores together.
 type DBStats struct {
 	Used   int64 // bytes of rows in memory
 	Lag    int64 // changelog records that a restart would replay

@@ -331,6 +331,12 @@ func TestLease(t *testing.T) {
 	if err := a.Put([]byte("x"), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("put to a closed store: %v", err)
 	}
+	if _, _, err := a.Get([]byte("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("get from a closed store: %v", err)
+	}
+	if list, err := db.Stored(); err != nil || len(list) != 1 || list[0].ID != storeID(0) || list[0].Marker != m {
+		t.Errorf("stored %+v, %v, want %+v", list, err, m)
+	}
 }
 
 // A wiped store is empty at once; its rows leave the disk in the background, also when

@@ -364,7 +364,7 @@ func (s *Store) Close(ctx context.Context, apply bool) error {
 	if apply && s.settled {
 		err = s.handAll()
 	}
-	s.closed = true
+	s.closed, s.complete = true, false // so that Get asks whether it is closed
 	finished := make(chan struct{})
 	s.db.release(s, finished)
 	select {
