@@ -98,8 +98,10 @@ func chaos(t *testing.T, seed uint64) {
 		case 4:
 			i := rnd.IntN(brokers)
 			t.Logf("kill broker %d", i)
+			r.loading.Lock()
 			c.Kill(t, i)
 			c.Restart(t, i)
+			r.loading.Unlock()
 		}
 	}
 	fed()

@@ -47,6 +47,7 @@ type run struct {
 	cluster *kafkatest.Cluster
 	tally   tally.Tally
 	dir     string
+	loading sync.Mutex // held while input is written, and while a broker is killed: see feed
 	mu      sync.Mutex
 	procs   []*proc
 }
@@ -80,14 +81,18 @@ func (r *run) load(from, to int, last bool) {
 }
 
 // feed loads records in the background, a few at a time, so that many epochs are needed.
-// The returned function waits for its end.
+// The returned function waits for its end. A broker that dies under a plain idempotent
+// producer may leave a batch twice in the log, so whoever kills one holds r.loading.
 func (r *run) feed(from, to int) (wait func()) {
 	done := make(chan error, 1)
 	go func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for ; from < to; from += 100 {
-			if err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, min(from+100, to), false); err != nil {
+			r.loading.Lock()
+			err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, min(from+100, to), false)
+			r.loading.Unlock()
+			if err != nil {
 				done <- err
 				return
 			}
