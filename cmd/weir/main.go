@@ -35,7 +35,9 @@ Exit codes: 0 done, and all is well; 1 done, and something is wrong; 2 the comma
 3 it could not be done (brokers out of reach, files, processes).`,
 	}
 	root.AddCommand(
+		newDemo(), newDemoWorker(),
 		newBroker(), newSend(), newTail(),
+		newDoctor(), newStatus(), newDescribe(),
 		newBench(), newVersion(),
 	)
 	return root
