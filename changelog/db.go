@@ -207,7 +207,8 @@ func (db *DB) Close() error {
 
 // OpenStore waits for the lease of the store, which one Store in the process holds at a
 // time, and opens it. If the disk has a base that can be trusted it says so and returns
-// its marker; the caller decides whether the base fits, else calls Reset. If not, the
+// its marker; the caller calls Reset if the base does not fit: Reach above the committed
+// end, or too old for the changelog's tombstones. If not, the
 // store is as after Reset. Then the caller restores: Restored for each record of the
 // changelog from marker.End (or from its start) to the committed end, and Finish.
 func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, error) {
@@ -245,7 +246,7 @@ func (s *Store) base() (m Marker, found bool, err error) {
 	s.inc = inc
 	s.persisted = true
 	copy(s.key, inc.prefix())
-	s.epoch, s.end = m.Epoch, m.End
+	s.epoch, s.end, s.reach = m.Epoch, m.End, m.Reach
 	s.markerEnd.Store(m.End)
 	return m, true, nil
 }
@@ -283,7 +284,7 @@ func (s *Store) Reset() error {
 	s.shards, s.order, s.memo, s.empty = [shardCount]shard{}, nil, place{}, gap{}
 	s.complete, s.persisted = true, false
 	s.db.lag.Add(-s.lag())
-	s.settled, s.epoch, s.end = false, offsets.EpochID{}, 0
+	s.settled, s.epoch, s.end, s.reach = false, offsets.EpochID{}, 0, 0
 	s.markerEnd.Store(-1)
 	s.wave, s.warm, s.changed = wave{}, warm{}, 0
 	return nil

@@ -386,3 +386,42 @@ func TestResetDeletesInSlices(t *testing.T) {
 		t.Errorf("left on disk: %q, want %q", left, want)
 	}
 }
+
+// A base that is newer than what Kafka has committed must not be completed by a replay,
+// although its marker is below: rows without a later change would stay from the future.
+func TestReachAboveCommittedEnd(t *testing.T) {
+	dir := t.TempDir()
+	opt := DBOptions{Dir: dir, Application: "app", MinFree: 1, ApplyInterval: 1}
+	db, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, db, storeID(0))
+	fill(t, s, 1, "a")
+	if err := s.Apply(); err != nil { // marker 1
+		t.Fatal(err)
+	}
+	fill(t, s, 2, "b")
+	s.startWave()
+	fill(t, s, 3, "c", "d")
+	if err := s.handOver(sliceBytes); err != nil { // marker 2, rows as of 4
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Close(context.Background(), false), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db = openTest(t, opt)
+	s, m, found, err := db.OpenStore(context.Background(), storeID(0))
+	if err != nil || !found || m.End != 2 || m.Reach != 4 {
+		t.Fatalf("marker %+v %v %v", m, found, err)
+	}
+	if err := s.Finish(epochID(2), 3); err == nil || !strings.Contains(err.Error(), "reset the store") {
+		t.Errorf("finish below the reach: %v", err)
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Finish(epochID(2), 3); err != nil {
+		t.Errorf("finish after reset: %v", err)
+	}
+}

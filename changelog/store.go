@@ -51,6 +51,7 @@ type Store struct {
 	settled bool // committed is set: by Finish, or by the first Commit
 	epoch   offsets.EpochID
 	end     int64
+	reach   int64 // of the base; Finish must not end below
 
 	wave    wave
 	warm    warm

@@ -52,6 +52,10 @@ func (s *Store) Finish(epoch offsets.EpochID, end int64) error {
 	if end < s.end {
 		return s.wrap("finish restore", fmt.Errorf("end %d is below the base's %d", end, s.end))
 	}
+	if end < s.reach {
+		return s.wrap("finish restore", fmt.Errorf("rows on disk may be as new as changelog offset %d, but only %d is committed: reset the store and restore it from the changelog", s.reach, end))
+	}
+	s.reach = 0
 	s.committed(epoch, end)
 	return s.failed()
 }
