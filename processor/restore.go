@@ -112,7 +112,9 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 		end, m := got.metadata.Ends[i], bases[i].marker
 		topic := l.app.changelogTopic(int(t.Sub), i)
 		from := m.End
-		if !bases[i].found || m.End > end || (m.End != end && time.Since(time.UnixMilli(m.Wall)) > baseMaxAge) {
+		// Rows on disk may be newer than their marker, up to Reach, but not newer than what
+		// the positions name: those would be of epochs that Kafka does not have.
+		if !bases[i].found || m.End > end || m.Reach > end || (m.End != end && time.Since(time.UnixMilli(m.Wall)) > baseMaxAge) {
 			if err := s.Reset(); err != nil {
 				return got, fmt.Errorf("reset state of task %s: %w", t, err)
 			}

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -27,10 +28,25 @@ func (l *lane) tick() {
 			l.tell(epoch.Retry{Task: t})
 		}
 	}
+	l.applyIdle()
 	l.tickTime(now)
 	if now.Sub(l.trimmed) >= trimEvery {
 		l.trimmed = now
 		l.trim()
+	}
+}
+
+// applyIdle lets stores without epochs go on writing and warming up.
+func (l *lane) applyIdle() {
+	if l.machine.Phase() != epoch.Idle {
+		return
+	}
+	for _, t := range l.tasks {
+		for _, s := range t.stores {
+			if err := s.Apply(); err != nil {
+				l.stopNow(t, fmt.Errorf("write state of task %s: %w", t.id, err))
+			}
+		}
 	}
 }
 

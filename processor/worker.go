@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -78,7 +79,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	for i := range w.cfg.lanes {
 		instance := app.names.GroupInstance(w.instance, i)
 		var l *lane
-		b := newBalancer(w.balancerConfig(app, func() *lane { return l }))
+		b := newBalancer(w.balancerConfig(app, db, func() *lane { return l }))
 		l = newLane(i, instance, w, app, db, b)
 		g.Go(func() error { return l.run(ctx) })
 	}
@@ -90,16 +91,34 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 }
 
 // balancerConfig is what the lanes' balancers know of this worker.
-func (w *Worker) balancerConfig(app *application, l func() *lane) balancerConfig {
+func (w *Worker) balancerConfig(app *application, db *changelog.DB, l func() *lane) balancerConfig {
 	return balancerConfig{
 		Fingerprint: app.plan.Fingerprint(),
 		Tasks:       app.tasks(),
 		Inputs:      app.inputs,
 		Stateful:    app.stateful,
 		Rack:        w.cfg.rack,
+		Local:       func() []localState { return w.localState(app, db) },
 		Refused:     func(err error) { l().inbox.push(groupRefused{err}) },
 		Rebalance:   func(string) { l().inbox.push(rebalanceAsked{}) },
 	}
+}
+
+// localState are the tasks whose state this worker has on disk: the group prefers it for
+// them.
+func (w *Worker) localState(app *application, db *changelog.DB) []localState {
+	stored, err := db.Stored()
+	if err != nil {
+		w.cfg.listener.warn("list local state", err)
+		return nil
+	}
+	var out []localState
+	for _, s := range stored {
+		if s.ID.Timeline == app.names.Timeline && !slices.ContainsFunc(out, func(l localState) bool { return l.Task == s.ID.Task }) {
+			out = append(out, localState{Task: s.ID.Task})
+		}
+	}
+	return out
 }
 
 // leave takes the worker's members out of the group, so that others get its tasks without

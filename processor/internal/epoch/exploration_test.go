@@ -1,0 +1,75 @@
+package epoch
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asked reads a number from the environment.
+func asked(t *testing.T, name string, otherwise uint64) uint64 {
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestExploration: whatever the order of things, and wherever lanes crash, each input
+// record's effect is there exactly once. WEIR_SCHEDULES says how many orders are tried,
+// WEIR_SEED repeats one.
+func TestExploration(t *testing.T) {
+	cov := newCoverage()
+	if os.Getenv("WEIR_SEED") != "" {
+		seed := asked(t, "WEIR_SEED", 0)
+		if err := explore(seed, rules{}, cov, func(s string) { t.Log(s) }); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	n := asked(t, "WEIR_SCHEDULES", 20_000)
+	start := time.Now()
+	for seed := range n {
+		if err := explore(seed, rules{}, cov, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d schedules in %s\n%s", n, time.Since(start).Round(time.Millisecond), cov)
+	for _, k := range actionKinds {
+		for at, name := range [...]string{"before", "after"} {
+			if c := cov.crashes[k]; c == nil || c[at] < 50 {
+				t.Errorf("only %d crashes %s %q, want 50", c, name, k)
+			}
+		}
+	}
+}
+
+func (c *coverage) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d schedules, %d positions moved, %d newer timelines\n\ncrashes:%24s%8s\n", c.ran, c.commits, c.rewinds, "before", "after")
+	for _, k := range actionKinds {
+		n := c.crashes[k]
+		if n == nil {
+			n = &[2]int{}
+		}
+		fmt.Fprintf(&b, "%-24s%8d%8d\n", k, n[0], n[1])
+	}
+	fmt.Fprintf(&b, "\n%-16s", "events:")
+	for p := Idle; p < Exited; p++ {
+		fmt.Fprintf(&b, "%10s", p)
+	}
+	for e, word := range eventKinds {
+		fmt.Fprintf(&b, "\n%-16s", word)
+		for p := Idle; p < Exited; p++ {
+			fmt.Fprintf(&b, "%10d", c.events[e][p])
+		}
+	}
+	return b.String()
+}

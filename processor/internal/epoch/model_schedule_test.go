@@ -1,0 +1,537 @@
+package epoch
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+const (
+	nSlots  = 3 // transactional ids, each with an instance id
+	nRecs   = 4 // records per source partition
+	chaos   = 600
+	healing = 30_000 // steps until everything must be done
+)
+
+// rules are what processor does around the machine; tests take one out at a time.
+type rules struct {
+	faults
+	loose              bool // work goes on outside of brackets when there is enough to do
+	leaseByAssigned    bool // an assignment overwrites the lease without a comparison
+	leaseOnSight       bool // a new member id becomes the lease before its assignment is known
+	noLease            bool // offsets are sent without member and generation
+	offsetsBeforeFlush bool // offsets are sent while records are under way
+	noWitness          bool // an epoch without records has nothing that ends its transaction
+	foreignAcks        bool // acknowledgements under another producer epoch count
+	unstable           bool // positions are read while a transaction over them is open
+	staleBase          bool // a local base is taken without the changelog's tail
+}
+
+type when uint8
+
+const (
+	before when = iota
+	after
+)
+
+// coverage counts over many schedules.
+type coverage struct {
+	crashes map[string]*[2]int               // by action
+	events  [len(eventKinds)][Exited + 1]int // by event and phase
+	ran     int                              // schedules
+	rewinds int                              // of them with a newer timeline
+	commits int                              // positions moved
+}
+
+func newCoverage() *coverage {
+	return &coverage{crashes: map[string]*[2]int{}}
+}
+
+// actionKinds are the actions with what makes them different: the outcome, reason or cleanness.
+var actionKinds = []string{
+	"begin", "flush", "send-offsets", "end-commit", "end-abort", "reinit", "read-control", "fetch-offsets",
+	"settle committed", "settle rolled-back", "settle dropped", "restore",
+	"close revoked", "close lost", "close failed", "close diverged", "close fenced", "close stopped",
+	"release", "exit clean=true", "exit clean=false",
+}
+
+// rareKinds need luck to be met: crashes are aimed at them more often.
+var rareKinds = []string{
+	"reinit", "read-control", "settle dropped", "close revoked", "close lost", "close lost", "close failed", "close diverged", "close diverged", "close diverged",
+	"close fenced", "exit clean=false", "exit clean=false",
+}
+
+func kindOf(a Action) string {
+	switch a := a.(type) {
+	case Settle:
+		return [...]string{"settle committed", "settle rolled-back", "settle dropped"}[a.Outcome]
+	case Close:
+		return [...]string{"close revoked", "close lost", "close failed", "close diverged", "close fenced", "close stopped"}[a.Reason]
+	case Begin:
+		return "begin"
+	case Flush:
+		return "flush"
+	case SendOffsets:
+		return "send-offsets"
+	case FetchOffsets:
+		return "fetch-offsets"
+	case Restore:
+		return "restore"
+	case EndCommit:
+		return "end-commit"
+	case EndAbort:
+		return "end-abort"
+	case Reinit:
+		return "reinit"
+	case ReadControl:
+		return "read-control"
+	case Release:
+		return "release"
+	default:
+		return Text(a)
+	}
+}
+
+// eventKinds are the words of the events, in the order of kindOfEvent.
+var eventKinds = [...]string{
+	"assigned", "revoked", "membership-lost", "restored", "restore-failed", "retry", "wanted", "began", "begin-failed", "touched", "failed", "reached",
+	"lease-lost", "due", "flushed", "sent", "ended", "aborted", "producer-ready", "control-read", "fetched", "stalled", "stop",
+}
+
+func kindOfEvent(e Event) int {
+	switch e.(type) {
+	case Assigned:
+		return 0
+	case Revoked:
+		return 1
+	case MembershipLost:
+		return 2
+	case Restored:
+		return 3
+	case RestoreFailed:
+		return 4
+	case Retry:
+		return 5
+	case Wanted:
+		return 6
+	case Began:
+		return 7
+	case BeginFailed:
+		return 8
+	case Touched:
+		return 9
+	case Failed:
+		return 10
+	case Reached:
+		return 11
+	case LeaseLost:
+		return 12
+	case Due:
+		return 13
+	case Flushed:
+		return 14
+	case Sent:
+		return 15
+	case Ended:
+		return 16
+	case Aborted:
+		return 17
+	case ProducerReady:
+		return 18
+	case ControlRead:
+		return 19
+	case Fetched:
+		return 20
+	case Stalled:
+		return 21
+	default:
+		return 22
+	}
+}
+
+// schedule is one order of things: lanes, Kafka, and the order in which things happen.
+type schedule struct {
+	k      *kafka
+	rng    *rand.Rand
+	rules  rules
+	cov    *coverage
+	lanes  []*driver // of all processes there were
+	live   []*driver // of those that may still live
+	bySlot [nSlots]*driver
+	disks  [nSlots]*disk
+	flight []func()       // requests that are late
+	fail   map[[2]int]int // how often a record still fails, by stage and id
+	calm   bool           // no more faults
+	trace  func(string)   // of a seed that is looked at
+
+	target  string // the action at which a lane crashes next
+	at      when
+	skip    int // occurrences of it to let pass
+	crashed int
+
+	steps    int
+	rewindAt int // step at which a newer timeline is intended; 0: never
+	intent   bool
+	fencedTo int // slots that the rewinder has fenced
+}
+
+func newSchedule(seed uint64, r rules, cov *coverage) *schedule {
+	w := &schedule{rng: rand.New(rand.NewPCG(seed, 0x77656972)), rules: r, cov: cov, fail: map[[2]int]int{}}
+	g := &group{}
+	w.k = &kafka{group: g, producers: make([]producer, nSlots), positions: make([]position, nInputs)}
+	for i := range nParts {
+		w.k.parts = append(w.k.parts, &partition{name: fmt.Sprintf("partition %d", i)})
+	}
+	id := 0
+	for in := range 4 {
+		for range nRecs {
+			w.k.parts[in].add(nil, entry{key: w.rng.IntN(nKeys), id: id})
+			for stage := range 2 {
+				if w.rng.IntN(12) == 0 {
+					w.fail[[2]int{stage, id}] = 1 + w.rng.IntN(2)
+				}
+			}
+			id++
+		}
+	}
+	if w.rng.IntN(8) == 0 {
+		w.rewindAt = 1 + w.rng.IntN(chaos)
+	}
+	w.aim()
+	for s := range nSlots - w.rng.IntN(2) {
+		w.start(s)
+	}
+	return w
+}
+
+// aim chooses where the next crash is.
+func (w *schedule) aim() {
+	kinds := actionKinds
+	if w.chance(60) {
+		kinds = rareKinds
+	}
+	w.target, w.at, w.skip = kinds[w.rng.IntN(len(kinds))], when(w.rng.IntN(2)), w.rng.IntN(2)
+}
+
+// chance is true in percent of all cases; trouble in one of n, but never in the end.
+func (w *schedule) chance(percent int) bool { return w.rng.IntN(100) < percent }
+func (w *schedule) trouble(n int) bool      { return !w.calm && w.rng.IntN(n) == 0 }
+
+func (w *schedule) either(a, b Verdict) Verdict {
+	if w.rng.IntN(2) == 0 {
+		return a
+	}
+	return b
+}
+
+// fails says whether user code fails at a record this time.
+func (w *schedule) fails(task, id int) bool {
+	k := [2]int{task / 2, id}
+	if w.fail[k] == 0 {
+		return false
+	}
+	w.fail[k]--
+	return true
+}
+
+// request sends one to Kafka. It may be lost, it may be late, and its answer may be lost.
+func (w *schedule) request(f func() code) code {
+	if w.calm {
+		return f()
+	}
+	switch w.rng.IntN(30) {
+	case 0:
+		return noAnswer
+	case 1:
+		f()
+		return noAnswer
+	case 2:
+		w.flight = append(w.flight, func() { f() })
+		return noAnswer
+	}
+	return f()
+}
+
+// start runs a process for a slot. If the one before still lives, it becomes a zombie, and
+// the new one has a directory of its own.
+func (w *schedule) start(slot int) {
+	old := w.bySlot[slot]
+	if w.disks[slot] == nil || old != nil && old.alive {
+		w.disks[slot] = &disk{}
+	}
+	l := &driver{w: w, slot: slot, name: fmt.Sprintf("lane %d of slot %d", len(w.lanes), slot), m: New(), disk: w.disks[slot], alive: true}
+	l.m.faults = w.rules.faults
+	w.tell("%s starts", l.name)
+	w.lanes = append(w.lanes, l)
+	w.live = append(w.live, l)
+	w.bySlot[slot] = l
+}
+
+// crash is SIGKILL: what is in memory is gone, requests under way are not.
+func (w *schedule) crash(l *driver) {
+	w.tell("%s crashes", l.name)
+	l.alive, l.client.away = false, true
+	w.crashed++
+}
+
+// crashes decides about a crash at an action.
+func (w *schedule) crashes(l *driver, a Action, at when) bool {
+	if w.calm || w.crashed >= 4 {
+		return false
+	}
+	if at != w.at || kindOf(a) != w.target {
+		return false
+	}
+	if w.skip > 0 {
+		w.skip--
+		return false
+	}
+	c := w.cov.crashes[w.target]
+	if c == nil {
+		c = &[2]int{}
+		w.cov.crashes[w.target] = c
+	}
+	c[at]++
+	w.crash(l)
+	w.aim()
+	return true
+}
+
+// tell traces what happens outside of the machines.
+func (w *schedule) tell(format string, args ...any) {
+	if w.trace != nil {
+		w.trace(fmt.Sprintf(format, args...))
+	}
+}
+
+// note traces one step of a lane beside the state of Kafka.
+func (w *schedule) note(l *driver, e Event, as []Action) {
+	if w.trace == nil {
+		return
+	}
+	if _, idle := e.(Due); idle && len(as) == 1 && as[0] == Action(Release{}) {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d: %s m%d g%d: %s", w.steps, l.name, l.client.member, l.client.gen, Text(e))
+	for _, a := range as {
+		b.WriteString(" | " + Text(a))
+	}
+	w.trace(b.String())
+}
+
+// count notes that an event came in a phase.
+func (w *schedule) count(m *Machine, e Event) { w.cov.events[kindOfEvent(e)][m.Phase()]++ }
+
+// exited: a lane that stopped cleanly leaves the group, or its process just ends.
+func (w *schedule) exited(l *driver, clean bool) {
+	if m := w.k.group.member(l.client.member); m != nil && m.client == &l.client && clean && w.chance(50) {
+		w.k.group.expire(m)
+	}
+}
+
+// takeover: somebody waits for positions that an open transaction holds. A producer whose
+// instance is no longer in the group gets fenced.
+func (w *schedule) takeover() {
+	if w.chance(50) {
+		for s := range nSlots {
+			if w.k.group.ofSlot(s) == nil && w.k.producers[s].cur != nil {
+				w.k.initialise(s)
+			}
+		}
+	}
+}
+
+// step lets one thing happen.
+func (w *schedule) step() {
+	l := w.pick()
+	switch n := w.rng.IntN(100); {
+	case n < 60:
+		w.turn(l)
+	case n < 72:
+		if l.alive && !l.frozen {
+			l.background()
+		}
+	case n < 84:
+		if s := w.rng.IntN(nSlots); w.k.producers[s].cur != nil && w.k.producers[s].cur.prepared {
+			w.k.mark(s, w.rng.IntN)
+		}
+	case n < 94:
+		w.membership()
+	case n < 96:
+		if len(w.flight) > 0 {
+			i := w.rng.IntN(len(w.flight))
+			f := w.flight[i]
+			w.flight = append(w.flight[:i], w.flight[i+1:]...)
+			f()
+		}
+	default:
+		w.happen(l)
+	}
+	if w.steps++; w.steps == w.rewindAt {
+		w.intent = true
+	}
+	if w.intent && !w.k.closed && w.chance(10) {
+		w.fence()
+	}
+	if w.steps%200 == 0 {
+		w.aim()
+	}
+}
+
+// pick chooses a lane, a living one if there is any.
+func (w *schedule) pick() *driver {
+	if len(w.live) == 0 {
+		return w.lanes[0]
+	}
+	i := w.rng.IntN(len(w.live))
+	if l := w.live[i]; l.alive {
+		return l
+	}
+	w.live = append(w.live[:i], w.live[i+1:]...)
+	return w.pick()
+}
+
+func (w *schedule) turn(l *driver) {
+	if l.alive && !l.frozen && l.joined {
+		l.turn()
+	}
+}
+
+// membership moves the group on.
+func (w *schedule) membership() {
+	g := w.k.group
+	switch w.rng.IntN(4) {
+	case 0:
+		if g.wants() && (!g.waits() || w.chance(5)) {
+			g.rebalance(w.rng.IntN)
+			w.tell("rebalance: %s", g)
+		}
+	case 1: // heartbeat of a lane
+		l := w.pick()
+		c := &l.client
+		if !l.alive || l.frozen || !l.joined || c.lost || c.revoking || c.assigning {
+			return // a session ends when its callbacks are through
+		}
+		switch g.valid(c.member, c.gen) {
+		case illegalGeneration:
+			g.need = true
+		case fencedInstance:
+			l.inbox = append(l.inbox, stopWanted{})
+		case unknownMember:
+			if l.client.lost = w.chance(40); !l.client.lost {
+				// The client rejoins under a new id and says nothing.
+				w.rejoin(l)
+			}
+		}
+	default: // callbacks
+		if l := w.pick(); l.alive && !l.frozen {
+			w.callback(l)
+		}
+	}
+}
+
+func (w *schedule) rejoin(l *driver) {
+	c := &l.client
+	w.tell("%s rejoins under a new member id, it has %v", l.name, c.owned)
+	if w.k.group.ofSlot(l.slot) == nil {
+		w.k.group.join(l.slot, c)
+	} else {
+		l.inbox = append(l.inbox, stopWanted{}) // another process has the instance by now
+	}
+}
+
+// callback runs one of the client's callbacks. All wait for the end of the bracket, but
+// for the news that the membership is lost, which may come through.
+func (w *schedule) callback(l *driver) {
+	c := &l.client
+	switch {
+	case c.lost && (!l.held || w.chance(30)):
+		l.inbox = append(l.inbox, groupLost{})
+		c.lost, c.owned = false, [nTasks]bool{}
+		w.rejoin(l)
+	case l.held || c.lost:
+	case c.revoking:
+		l.inbox = append(l.inbox, groupRevoked{c.revoked})
+		c.revoking, c.revoked = false, [nTasks]bool{}
+		w.k.group.need = true
+	case c.assigning:
+		l.inbox = append(l.inbox, groupAssigned{c.assigned, l.current()})
+		c.assigning, c.assigned = false, [nTasks]bool{}
+	}
+}
+
+// happen is what nobody wants.
+func (w *schedule) happen(l *driver) {
+	slot := w.rng.IntN(nSlots)
+	g := w.k.group
+	if w.calm {
+		w.heal(slot)
+		return
+	}
+	switch w.rng.IntN(9) {
+	case 0, 1:
+		if old := w.bySlot[slot]; old == nil || !old.alive || old.frozen && w.chance(20) {
+			w.start(slot)
+		}
+	case 2:
+		if l.alive && w.chance(50) {
+			w.tell("%s freezes", l.name)
+			l.frozen = true
+			l.client.away = true
+		}
+	case 3:
+		if l.alive && l.frozen {
+			l.frozen = false
+			l.client.away = false
+		}
+	case 4, 5: // a session ends, mostly of those who are away
+		if m := g.ofSlot(slot); m != nil && (m.client.away || w.chance(15)) {
+			w.tell("member %d of slot %d expires", m.id, m.slot)
+			g.expire(m)
+		}
+	case 6:
+		w.k.expire(slot)
+	case 7:
+		g.need = true
+	case 8:
+		if l.alive && w.chance(25) {
+			l.inbox = append(l.inbox, stopWanted{})
+		}
+	}
+}
+
+// heal brings back what is needed for the work to end.
+func (w *schedule) heal(slot int) {
+	for _, l := range w.lanes {
+		if l.frozen {
+			l.frozen, l.client.away = false, !l.alive
+		}
+	}
+	if w.chance(3) {
+		w.k.expire(slot)
+	}
+	if m := w.k.group.ofSlot(slot); m != nil && m.client.away {
+		w.k.group.expire(m)
+	}
+	for _, l := range w.lanes {
+		if l.slot == slot && l.alive {
+			return
+		}
+	}
+	if !w.intent {
+		w.start(slot)
+	}
+}
+
+// fence is the rewinder: after its intent it initialises every transactional id; then the
+// timeline is over.
+func (w *schedule) fence() {
+	if w.fencedTo < nSlots {
+		if _, c := w.k.initialise(w.fencedTo); c == ok {
+			w.fencedTo++
+		}
+		return
+	}
+	w.k.closed = true
+}
