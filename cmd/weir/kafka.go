@@ -29,6 +29,8 @@ func connect(ctx context.Context, c *cli.Connection, opts ...kgo.Opt) (*kgo.Clie
 	if err != nil {
 		return nil, err
 	}
+	// A topic that was just created is asked for again at once, not after 5 s.
+	of = append(of, kgo.MetadataMinAge(100*time.Millisecond))
 	cl, err := kgo.NewClient(append(of, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka client: %w", err)

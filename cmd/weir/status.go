@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/weir-stream/weir/processor/admin"
+	"github.com/weir-stream/weir/processor/cli"
+)
+
+func newStatus() *cobra.Command {
+	var (
+		c      cli.Connection
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "status APPLICATION",
+		Short: "Show tasks, owners, lag, age of commits, and what holds time back",
+		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
+their last commit is, how far their time is and the source partition that it waits for, and how many changelog
+records a worker without local state would read to rebuild theirs.
+
+It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's, or the group is rebalancing.`,
+		Args: cobra.ExactArgs(1),
+		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
+			ctx, stop := cli.Signals(cmd.Context())
+			defer stop()
+			cl, err := administer(ctx, &c, args[0])
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			s, err := cl.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := cli.JSON(cmd.OutOrStdout(), s); err != nil {
+					return err
+				}
+			} else {
+				showStatus(cmd.OutOrStdout(), s, time.Now())
+			}
+			if len(s.Problems) > 0 {
+				return &cli.Finding{}
+			}
+			return nil
+		}),
+	}
+	c.Flags(cmd.Flags())
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func showStatus(w io.Writer, s admin.Status, now time.Time) {
+	fmt.Fprintf(w, "%s, timeline %d, born %s, group %s %s\n", s.Application, s.Timeline, s.Born.Format("2006-01-02 15:04 MST"), s.Group, strings.ToLower(s.GroupState))
+	fmt.Fprintf(w, "%s before the end; time is at %s%s\n\n", records(s.Lag), moment(s.Watermark), held(s.HeldBy))
+
+	t := newTable(w, []int{3, 4}, "worker", "host", "tasks", "with local state")
+	for _, l := range s.Lanes {
+		t.AppendRow(table.Row{fmt.Sprintf("%s/%d", l.Worker, l.Lane), l.Host, l.Tasks, l.Local})
+	}
+	if len(s.Lanes) > 0 {
+		t.Render()
+		fmt.Fprintln(w)
+	}
+
+	t = newTable(w, []int{3, 4, 7}, "task", "owner", "lag", "commit", "time", "held by", "rebuild", "epoch")
+	for _, task := range s.Tasks {
+		owner, committed := task.Owner, "never"
+		if owner == "" {
+			owner = "nobody"
+		}
+		if task.Committed != nil {
+			committed = age(now.Sub(*task.Committed)) + " ago"
+		}
+		rebuild := int64(0)
+		for _, st := range task.Stores {
+			rebuild += st.Rebuild
+		}
+		restore := "-"
+		if len(task.Stores) > 0 {
+			restore = number(rebuild)
+		}
+		t.AppendRow(table.Row{task.Task, owner, number(task.Lag), committed, moment(task.Watermark), task.HeldBy, restore, task.Epoch})
+	}
+	t.Render()
+	for i, p := range s.Problems {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "PROBLEM  %s\n", p)
+	}
+}
+
+func held(by string) string {
+	if by == "" {
+		return ""
+	}
+	return ", held by " + by
+}
+
+func moment(t *admin.Time) string {
+	if t == nil {
+		return "unknown"
+	}
+	return t.Format("2006-01-02T15:04:05.000Z")
+}
+
+// age is a duration in as few digits as tell something.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
