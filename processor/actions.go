@@ -61,7 +61,7 @@ func (l *lane) do(a epoch.Action) {
 	case epoch.Close:
 		l.doClose(a)
 	case epoch.Release:
-		l.wanted = false
+		l.wanted, l.bracket = false, false
 		l.group.client.AllowRebalance()
 	case epoch.Exit:
 		l.exited, l.clean = true, a.Clean

@@ -54,6 +54,7 @@ type lane struct {
 	rewinds   map[offsets.Task]bool // closed while owned: the client stands further on than the position
 	helpers   sync.WaitGroup        // background work and restores
 
+	bracket bool          // the poll holds the rebalance
 	facts   []epoch.Event // to be told to the machine
 	telling bool
 	waiting int       // answers of background work that the machine waits for
@@ -148,6 +149,13 @@ func (l *lane) run(ctx context.Context) error {
 
 type stopWanted struct{}
 
+// over is a context that has ended.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // turn is one bracket.
 func (l *lane) turn(ctx context.Context) {
 	var fetches kgo.Fetches
@@ -159,6 +167,12 @@ func (l *lane) turn(ctx context.Context) {
 		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
 		fetches = l.group.client.PollRecords(pollCtx, pollRecords)
 		done()
+		l.bracket = true
+	case !l.bracket:
+		// Records are waiting, but the group was released: without a poll, callbacks would
+		// run while they are processed. One that has ended already only takes the hold.
+		l.group.client.PollRecords(over, pollRecords)
+		l.bracket = true
 	}
 	for _, e := range l.inbox.drain() {
 		l.handle(e)
@@ -171,7 +185,7 @@ func (l *lane) turn(ctx context.Context) {
 		return
 	}
 	l.accept(fetches)
-	if l.waiting > 0 {
+	if l.waiting > 0 || !l.bracket {
 		return
 	}
 	l.tick()
@@ -316,7 +330,10 @@ func (l *lane) accept(fs kgo.Fetches) {
 		r, ok := l.route[topicPartition{p.Topic, p.Partition}]
 		t := l.tasks[r.task]
 		if !ok || t == nil {
-			return // closed meanwhile: its position is committed, the next owner reads on from there
+			// Nobody here takes them, but the client has moved on: a restore in place has to
+			// put it back, or they would be skipped.
+			l.rewinds[r.task] = true
+			return
 		}
 		if err := t.accept(r.input, p.Records); err != nil {
 			l.stopNow(t, err)

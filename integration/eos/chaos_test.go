@@ -52,7 +52,7 @@ func chaos(t *testing.T, seed uint64) {
 	}
 	c := kafkatest.Start(t, kafkatest.Options{Brokers: brokers})
 	r := newRun(t, c, -1)
-	r.patience(5 * time.Minute)
+	r.patience(2 * time.Minute)
 	const n = 40_000
 	fed := r.feed(0, n)
 	names := []string{"a", "b", "c"}

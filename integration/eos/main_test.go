@@ -117,6 +117,7 @@ func (r *run) check(n int) {
 	out, err := r.tally.Await(r.ctx, r.cluster.Addrs(), n)
 	if err != nil {
 		r.t.Errorf("%v", err)
+		r.diagnose()
 	}
 	if err := r.tally.Check(out, n).Err(); err != nil {
 		r.t.Errorf("%v", err)

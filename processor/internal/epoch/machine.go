@@ -93,7 +93,7 @@ type Machine struct {
 type faults struct {
 	unknownIsCommitted bool // EndTxn without answer counts as committed, without asking
 	unknownIsAborted   bool // EndTxn without answer counts as aborted, without asking
-	neverCompare       bool // positions are not compared after an abort nobody wished for
+	neverCompare       bool // positions are compared only after an initialisation
 	trustLease         bool // a lost lease is not noted
 	keepRestoring      bool // a restore that began under a lost lease goes on
 	ignoreFencing      bool // "fenced" is taken for done

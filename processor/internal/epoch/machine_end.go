@@ -182,12 +182,10 @@ func (m *Machine) becomeIdle() {
 		m.exit(true)
 		return
 	}
-	if m.suspect {
-		m.suspect = false
-		if len(m.running()) > 0 {
-			m.becomeDoubt(stageFetch)
-			return
-		}
+	suspect := m.suspect && !m.faults.neverCompare && len(m.running()) > 0
+	if m.suspect = false; suspect {
+		m.becomeDoubt(stageFetch)
+		return
 	}
 	m.order(Release{})
 }

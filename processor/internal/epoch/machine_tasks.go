@@ -113,7 +113,7 @@ func (m *Machine) leaseLost() {
 	switch m.phase {
 	case Idle:
 		m.suspect = false
-		if len(m.running()) > 0 {
+		if len(m.running()) > 0 && !m.faults.neverCompare {
 			m.becomeDoubt(stageFetch)
 		}
 	case Open:

@@ -31,6 +31,9 @@ func explore(seed uint64, r rules, cov *coverage, trace func(string)) (err error
 		}
 	}
 	w.calm = true
+	for w.arrived < 4*nRecs {
+		w.arrive()
+	}
 	for range healing {
 		w.step()
 		if w.k.broken != nil {

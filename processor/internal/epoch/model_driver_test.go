@@ -83,6 +83,7 @@ type restoreWork struct {
 	at    []position
 	from  int
 	rows  rows
+	slow  bool // a large changelog
 }
 
 // What others push into the lane's inbox.
@@ -146,6 +147,8 @@ type driver struct {
 	stopping  bool
 	reiniting bool // the client initialises itself in the middle of a transaction
 	trying    bool // the order at hand was tried before
+	asleep    int  // turns that the order at hand still takes
+	slept     bool // it was decided how long it takes
 
 	script []step // what the machine was told, and what it ordered
 }
@@ -197,6 +200,26 @@ func (l *driver) turn() {
 	default:
 		l.between()
 	}
+}
+
+// useful says whether a turn would do anything.
+func (l *driver) useful() bool {
+	return len(l.todo)+len(l.facts)+len(l.inbox) > 0 || l.waiting && !l.stalled || l.m.Phase() != Idle && !l.waiting || l.backlog() ||
+		slices.Contains(l.retries[:], true) || slices.ContainsFunc(l.tasks[:], l.more)
+}
+
+// more says whether a poll would bring records of the task, or the task has come to the
+// record that failed.
+func (l *driver) more(t *runningTask) bool {
+	if t == nil {
+		return false
+	}
+	for n, in := range taskInputs[t.i] {
+		if t.fetched[n] < l.w.k.parts[in].stable() {
+			return true
+		}
+	}
+	return t.stopped && !t.reached
 }
 
 // between is the part of a bracket that the machine does not order.

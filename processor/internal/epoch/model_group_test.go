@@ -39,6 +39,9 @@ type client struct {
 	away        bool // crashed, frozen, or cut off: joins no rebalance
 }
 
+// pending says whether callbacks have not run yet.
+func (c *client) pending() bool { return c.revoking || c.assigning || c.lost }
+
 func (g *group) member(id int) *member {
 	for _, m := range g.members {
 		if m.id == id {
@@ -132,7 +135,7 @@ func (g *group) wants() bool {
 // waits says whether a member that is there has to end its bracket first.
 func (g *group) waits() bool {
 	for _, m := range g.members {
-		if c := m.client; !c.away && (c.revoking || c.assigning || c.lost) {
+		if c := m.client; !c.away && c.pending() {
 			return true
 		}
 	}
@@ -146,7 +149,7 @@ func (g *group) rebalance(pick func(int) int) {
 	g.gen++
 	var here []*member
 	for _, m := range g.members {
-		if c := m.client; !c.away && !c.revoking && !c.assigning && !c.lost {
+		if c := m.client; !c.away && !c.pending() {
 			here = append(here, m)
 			m.gen, m.client.gen = g.gen, g.gen
 		}

@@ -10,9 +10,18 @@ import (
 // before the machine hears of it.
 func (l *driver) perform() {
 	w, a := l.w, l.todo[0]
-	if !l.trying && w.crashes(l, a, before) {
+	if !l.trying && !l.slept && w.crashes(l, a, before) {
 		return
 	}
+	if l.asleep > 0 {
+		l.asleep--
+		return
+	}
+	if !l.trying && !l.slept && w.trouble(30) {
+		l.asleep, l.slept = w.rng.IntN(60), true
+		return
+	}
+	l.slept = false
 	if l.trying = !l.do(a, !l.trying); l.trying {
 		return // the brokers are busy: once more
 	}
@@ -55,7 +64,7 @@ func (l *driver) do(a Action, first bool) bool {
 		l.settle(a)
 	case Restore:
 		i := taskIndex(a.Task)
-		l.restores[i] = &restoreWork{i: i}
+		l.restores[i] = &restoreWork{i: i, slow: w.trouble(4)}
 	case Close:
 		l.close(taskIndex(a.Task), a.Reason)
 	case Release:
@@ -260,6 +269,11 @@ func (l *driver) close(i int, why Reason) {
 	}
 }
 
+// busy says whether something runs outside the lane's goroutine.
+func (l *driver) busy() bool {
+	return !l.joined || l.work != nil || slices.ContainsFunc(l.restores[:], func(r *restoreWork) bool { return r != nil && r.stage < 3 })
+}
+
 // background moves on what runs outside the lane's goroutine.
 func (l *driver) background() {
 	if !l.joined {
@@ -363,6 +377,9 @@ func (l *driver) answer() {
 func (l *driver) restore(r *restoreWork) {
 	w := l.w
 	b := &l.disk[r.i]
+	if r.slow && !w.calm && w.chance(95) {
+		return
+	}
 	switch r.stage {
 	case 0:
 		at, c := w.k.fetchOffsets(taskInputs[r.i], !w.rules.unstable)

@@ -8,8 +8,8 @@ import (
 
 const (
 	nSlots  = 3 // transactional ids, each with an instance id
-	nRecs   = 4 // records per source partition
-	chaos   = 600
+	nRecs   = 5 // records per source partition
+	chaos   = 800
 	healing = 30_000 // steps until everything must be done
 )
 
@@ -34,135 +34,21 @@ const (
 	after
 )
 
-// coverage counts over many schedules.
-type coverage struct {
-	crashes map[string]*[2]int               // by action
-	events  [len(eventKinds)][Exited + 1]int // by event and phase
-	ran     int                              // schedules
-	rewinds int                              // of them with a newer timeline
-	commits int                              // positions moved
-}
-
-func newCoverage() *coverage {
-	return &coverage{crashes: map[string]*[2]int{}}
-}
-
-// actionKinds are the actions with what makes them different: the outcome, reason or cleanness.
-var actionKinds = []string{
-	"begin", "flush", "send-offsets", "end-commit", "end-abort", "reinit", "read-control", "fetch-offsets",
-	"settle committed", "settle rolled-back", "settle dropped", "restore",
-	"close revoked", "close lost", "close failed", "close diverged", "close fenced", "close stopped",
-	"release", "exit clean=true", "exit clean=false",
-}
-
-// rareKinds need luck to be met: crashes are aimed at them more often.
-var rareKinds = []string{
-	"reinit", "read-control", "settle dropped", "close revoked", "close lost", "close lost", "close failed", "close diverged", "close diverged", "close diverged",
-	"close fenced", "exit clean=false", "exit clean=false",
-}
-
-func kindOf(a Action) string {
-	switch a := a.(type) {
-	case Settle:
-		return [...]string{"settle committed", "settle rolled-back", "settle dropped"}[a.Outcome]
-	case Close:
-		return [...]string{"close revoked", "close lost", "close failed", "close diverged", "close fenced", "close stopped"}[a.Reason]
-	case Begin:
-		return "begin"
-	case Flush:
-		return "flush"
-	case SendOffsets:
-		return "send-offsets"
-	case FetchOffsets:
-		return "fetch-offsets"
-	case Restore:
-		return "restore"
-	case EndCommit:
-		return "end-commit"
-	case EndAbort:
-		return "end-abort"
-	case Reinit:
-		return "reinit"
-	case ReadControl:
-		return "read-control"
-	case Release:
-		return "release"
-	default:
-		return Text(a)
-	}
-}
-
-// eventKinds are the words of the events, in the order of kindOfEvent.
-var eventKinds = [...]string{
-	"assigned", "revoked", "membership-lost", "restored", "restore-failed", "retry", "wanted", "began", "begin-failed", "touched", "failed", "reached",
-	"lease-lost", "due", "flushed", "sent", "ended", "aborted", "producer-ready", "control-read", "fetched", "stalled", "stop",
-}
-
-func kindOfEvent(e Event) int {
-	switch e.(type) {
-	case Assigned:
-		return 0
-	case Revoked:
-		return 1
-	case MembershipLost:
-		return 2
-	case Restored:
-		return 3
-	case RestoreFailed:
-		return 4
-	case Retry:
-		return 5
-	case Wanted:
-		return 6
-	case Began:
-		return 7
-	case BeginFailed:
-		return 8
-	case Touched:
-		return 9
-	case Failed:
-		return 10
-	case Reached:
-		return 11
-	case LeaseLost:
-		return 12
-	case Due:
-		return 13
-	case Flushed:
-		return 14
-	case Sent:
-		return 15
-	case Ended:
-		return 16
-	case Aborted:
-		return 17
-	case ProducerReady:
-		return 18
-	case ControlRead:
-		return 19
-	case Fetched:
-		return 20
-	case Stalled:
-		return 21
-	default:
-		return 22
-	}
-}
-
 // schedule is one order of things: lanes, Kafka, and the order in which things happen.
 type schedule struct {
-	k      *kafka
-	rng    *rand.Rand
-	rules  rules
-	cov    *coverage
-	lanes  []*driver // of all processes there were
-	live   []*driver // of those that may still live
-	bySlot [nSlots]*driver
-	disks  [nSlots]*disk
-	flight []func()       // requests that are late
-	fail   map[[2]int]int // how often a record still fails, by stage and id
-	calm   bool           // no more faults
-	trace  func(string)   // of a seed that is looked at
+	k       *kafka
+	rng     *rand.Rand
+	rules   rules
+	cov     *coverage
+	lanes   []*driver // of all processes there were
+	live    []*driver // of those that may still live
+	bySlot  [nSlots]*driver
+	disks   [nSlots]*disk
+	flight  []func()       // requests that are late
+	fail    map[[2]int]int // how often a record still fails, by stage and id
+	calm    bool           // no more faults
+	arrived int            // source records
+	trace   func(string)   // of a seed that is looked at
 
 	target  string // the action at which a lane crashes next
 	at      when
@@ -182,17 +68,15 @@ func newSchedule(seed uint64, r rules, cov *coverage) *schedule {
 	for i := range nParts {
 		w.k.parts = append(w.k.parts, &partition{name: fmt.Sprintf("partition %d", i)})
 	}
-	id := 0
-	for in := range 4 {
-		for range nRecs {
-			w.k.parts[in].add(nil, entry{key: w.rng.IntN(nKeys), id: id})
-			for stage := range 2 {
-				if w.rng.IntN(12) == 0 {
-					w.fail[[2]int{stage, id}] = 1 + w.rng.IntN(2)
-				}
+	for id := range 4 * nRecs {
+		for stage := range 2 {
+			if w.rng.IntN(12) == 0 {
+				w.fail[[2]int{stage, id}] = 1 + w.rng.IntN(2)
 			}
-			id++
 		}
+	}
+	for range 4 {
+		w.arrive()
 	}
 	if w.rng.IntN(8) == 0 {
 		w.rewindAt = 1 + w.rng.IntN(chaos)
@@ -344,21 +228,28 @@ func (w *schedule) takeover() {
 
 // step lets one thing happen.
 func (w *schedule) step() {
-	l := w.pick()
 	switch n := w.rng.IntN(100); {
-	case n < 60:
-		w.turn(l)
-	case n < 72:
-		if l.alive && !l.frozen {
+	case n < 58:
+		if l := w.find(func(l *driver) bool { return !l.frozen && l.joined && (l.useful() || w.chance(20)) }); l != nil {
+			l.turn()
+		}
+	case n < 74:
+		if l := w.find(func(l *driver) bool { return !l.frozen && l.busy() }); l != nil {
 			l.background()
 		}
 	case n < 84:
-		if s := w.rng.IntN(nSlots); w.k.producers[s].cur != nil && w.k.producers[s].cur.prepared {
-			w.k.mark(s, w.rng.IntN)
+		first := w.rng.IntN(nSlots)
+		for i := range nSlots {
+			if s := (first + i) % nSlots; w.k.producers[s].cur != nil && w.k.producers[s].cur.prepared {
+				w.k.mark(s, w.rng.IntN)
+				break
+			}
 		}
-	case n < 94:
+	case n < 93:
 		w.membership()
-	case n < 96:
+	case n < 95:
+		w.arrive()
+	case n < 97:
 		if len(w.flight) > 0 {
 			i := w.rng.IntN(len(w.flight))
 			f := w.flight[i]
@@ -366,7 +257,7 @@ func (w *schedule) step() {
 			f()
 		}
 	default:
-		w.happen(l)
+		w.happen()
 	}
 	if w.steps++; w.steps == w.rewindAt {
 		w.intent = true
@@ -377,6 +268,24 @@ func (w *schedule) step() {
 	if w.steps%200 == 0 {
 		w.aim()
 	}
+}
+
+// arrive appends a source record.
+func (w *schedule) arrive() {
+	if w.arrived < 4*nRecs {
+		w.k.parts[w.arrived%4].add(nil, entry{key: w.rng.IntN(nKeys), id: w.arrived})
+		w.arrived++
+	}
+}
+
+// find tries a few times to choose a lane that f likes.
+func (w *schedule) find(f func(*driver) bool) *driver {
+	for range 4 {
+		if l := w.pick(); l.alive && f(l) {
+			return l
+		}
+	}
+	return nil
 }
 
 // pick chooses a lane, a living one if there is any.
@@ -392,41 +301,39 @@ func (w *schedule) pick() *driver {
 	return w.pick()
 }
 
-func (w *schedule) turn(l *driver) {
-	if l.alive && !l.frozen && l.joined {
-		l.turn()
-	}
-}
-
 // membership moves the group on.
 func (w *schedule) membership() {
 	g := w.k.group
-	switch w.rng.IntN(4) {
+	switch w.rng.IntN(3) {
 	case 0:
 		if g.wants() && (!g.waits() || w.chance(5)) {
 			g.rebalance(w.rng.IntN)
 			w.tell("rebalance: %s", g)
 		}
-	case 1: // heartbeat of a lane
-		l := w.pick()
-		c := &l.client
-		if !l.alive || l.frozen || !l.joined || c.lost || c.revoking || c.assigning {
-			return // a session ends when its callbacks are through
+	case 1:
+		if l := w.find(func(l *driver) bool { return !l.frozen && l.joined }); l != nil {
+			w.heartbeat(l)
 		}
-		switch g.valid(c.member, c.gen) {
-		case illegalGeneration:
-			g.need = true
-		case fencedInstance:
-			l.inbox = append(l.inbox, stopWanted{})
-		case unknownMember:
-			if l.client.lost = w.chance(40); !l.client.lost {
-				// The client rejoins under a new id and says nothing.
-				w.rejoin(l)
-			}
-		}
-	default: // callbacks
-		if l := w.pick(); l.alive && !l.frozen {
+	default:
+		if l := w.find(func(l *driver) bool { return !l.frozen && l.client.pending() }); l != nil {
 			w.callback(l)
+		}
+	}
+}
+
+// heartbeat lets a lane's client learn what the group thinks of it.
+func (w *schedule) heartbeat(l *driver) {
+	if l.client.pending() {
+		return // a session ends when its callbacks are through
+	}
+	switch w.k.group.valid(l.client.member, l.client.gen) {
+	case illegalGeneration:
+		w.k.group.need = true
+	case fencedInstance:
+		l.inbox = append(l.inbox, stopWanted{})
+	case unknownMember:
+		if l.client.lost = w.chance(40); !l.client.lost {
+			w.rejoin(l) // the client rejoins under a new id and says nothing
 		}
 	}
 }
@@ -462,28 +369,27 @@ func (w *schedule) callback(l *driver) {
 }
 
 // happen is what nobody wants.
-func (w *schedule) happen(l *driver) {
-	slot := w.rng.IntN(nSlots)
+func (w *schedule) happen() {
+	l, slot := w.pick(), w.rng.IntN(nSlots)
 	g := w.k.group
 	if w.calm {
 		w.heal(slot)
 		return
 	}
-	switch w.rng.IntN(9) {
+	switch w.rng.IntN(10) {
 	case 0, 1:
 		if old := w.bySlot[slot]; old == nil || !old.alive || old.frozen && w.chance(20) {
 			w.start(slot)
 		}
 	case 2:
-		if l.alive && w.chance(50) {
+		if l.alive {
 			w.tell("%s freezes", l.name)
 			l.frozen = true
 			l.client.away = true
 		}
-	case 3:
-		if l.alive && l.frozen {
-			l.frozen = false
-			l.client.away = false
+	case 3, 9:
+		if l := w.find(func(l *driver) bool { return l.frozen }); l != nil {
+			l.frozen, l.client.away = false, false
 		}
 	case 4, 5: // a session ends, mostly of those who are away
 		if m := g.ofSlot(slot); m != nil && (m.client.away || w.chance(15)) {

@@ -14,7 +14,7 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 	}{
 		{"an unknown end counts as committed", rules{faults: faults{unknownIsCommitted: true}}},
 		{"an unknown end counts as aborted", rules{faults: faults{unknownIsAborted: true}}},
-		{"positions are not compared after an abort nobody wished for", rules{faults: faults{neverCompare: true}}},
+		{"positions are compared only after an initialisation", rules{faults: faults{neverCompare: true}}},
 		{"a lost lease is not noted", rules{faults: faults{trustLease: true}}},
 		{"a restore goes on under a lost lease", rules{faults: faults{keepRestoring: true}}},
 		{"fencing is ignored", rules{faults: faults{ignoreFencing: true}}},
