@@ -58,6 +58,9 @@ made there and deleted at the end. The exit code is 1 if a single result is lost
 			}
 			d.story = newStory(to)
 			r, v, err := d.run(ctx)
+			if err != nil && ctx.Err() != nil {
+				return errors.New("ended by a signal before anything could be compared")
+			}
 			if err != nil {
 				return err
 			}
@@ -100,9 +103,8 @@ type demo struct {
 
 	began    time.Time // of the work
 	killed   time.Time // zero: not yet
-	torn     map[int64]bool
-	tornSize tornEpoch
-	aborted  bool // the torn epoch, as seen by the reader
+	torn     tornEpoch
+	aborted  bool // the torn epoch
 	restores int
 }
 
@@ -188,10 +190,15 @@ func (d *demo) work(ctx context.Context, checker *demoChecker) (err error) {
 			p.kill()
 		}
 	}()
-	for _, name := range []string{steady, victim} {
-		if err := d.start(ctx, name, 1); err != nil {
-			return err
-		}
+	// The first gives birth to the application. Both may try at once, but that is another story.
+	if err := d.start(ctx, steady, 1); err != nil {
+		return err
+	}
+	if err := d.awaitStart(ctx, steady); err != nil {
+		return err
+	}
+	if err := d.start(ctx, victim, 1); err != nil {
+		return err
 	}
 	if err := d.watch(ctx); err != nil {
 		return err

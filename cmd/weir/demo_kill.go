@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -12,19 +14,60 @@ import (
 	"github.com/weir-stream/weir/processor/cli"
 )
 
-// openOf are the producer ids under which a worker has a transaction open.
-func openOf(ctx context.Context, cl *kgo.Client, app, worker string) (map[int64]bool, error) {
-	all, err := kadm.NewClient(cl).ListTransactions(ctx, nil, []string{"Ongoing"})
+// openTransaction is a transaction that a worker has begun and not ended.
+type openTransaction struct {
+	producer int64
+	epoch    int16
+}
+
+// openOf are the transactions that a worker has open, by transactional id.
+func openOf(ctx context.Context, cl *kgo.Client, app, worker string) (map[string]openTransaction, error) {
+	adm := kadm.NewClient(cl)
+	all, err := adm.ListTransactions(ctx, nil, []string{ongoing})
 	if err != nil {
 		return nil, fmt.Errorf("list transactions: %w", err)
 	}
-	open := map[int64]bool{}
-	for _, t := range all.Sorted() {
-		if _, instance, _, ok := (offsets.Names{Application: app}).ParseTransactionalID(t.TxnID); ok && instance == worker {
-			open[t.ProducerID] = true
+	var ids []string
+	for _, id := range all.TransactionalIDs() {
+		if _, instance, _, ok := (offsets.Names{Application: app}).ParseTransactionalID(id); ok && instance == worker {
+			ids = append(ids, id)
+		}
+	}
+	open := map[string]openTransaction{}
+	if len(ids) == 0 {
+		return open, nil
+	}
+	described, err := adm.DescribeTransactions(ctx, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("describe transactions %v: %w", ids, err)
+	}
+	for id, t := range described {
+		if t.Err == nil && t.State == ongoing {
+			open[id] = openTransaction{t.ProducerID, t.ProducerEpoch}
 		}
 	}
 	return open, nil
+}
+
+const ongoing = "Ongoing"
+
+// stillOpen says whether one of the transactions is what it was. A successor that takes a
+// transactional id over aborts what is open under it and raises the producer's epoch.
+func stillOpen(ctx context.Context, cl *kgo.Client, was map[string]openTransaction) (open bool, now int16, err error) {
+	described, err := kadm.NewClient(cl).DescribeTransactions(ctx, slices.Sorted(maps.Keys(was))...)
+	if err != nil {
+		return false, 0, fmt.Errorf("describe transactions: %w", err)
+	}
+	for id, t := range described {
+		if t.Err != nil {
+			return false, 0, fmt.Errorf("describe transaction %s: %w", id, t.Err)
+		}
+		if t.State == ongoing && (openTransaction{t.ProducerID, t.ProducerEpoch}) == was[id] {
+			return true, 0, nil
+		}
+		now = t.ProducerEpoch
+	}
+	return false, now, nil
 }
 
 // span is what lies in a partition between what is committed and what is written.
@@ -66,8 +109,30 @@ func uncommitted(ctx context.Context, cl *kgo.Client, app string) (map[string]ma
 	return spans, nil
 }
 
-// tornEpoch is what a worker left behind in the middle of its work.
-type tornEpoch struct{ results, rekeyed, changes int64 }
+// tornEpoch is what a worker has written in the middle of its work, and not committed.
+type tornEpoch struct {
+	open                      map[string]openTransaction
+	results, rekeyed, changes int64
+}
+
+// look finds out what a worker has written and not committed.
+func (d *demo) look(ctx context.Context, worker string) (t tornEpoch, err error) {
+	open, err := openOf(ctx, d.cl, d.app, worker)
+	if err != nil || len(open) == 0 {
+		return t, err
+	}
+	spans, err := uncommitted(ctx, d.cl, d.app)
+	if err != nil {
+		return t, err
+	}
+	producers := map[int64]bool{}
+	for _, o := range open {
+		producers[o.producer] = true
+	}
+	t, err = countUncommitted(ctx, &d.conn, spans, producers)
+	t.open = open
+	return t, err
+}
 
 func (t tornEpoch) total() int64 { return t.results + t.rekeyed + t.changes }
 

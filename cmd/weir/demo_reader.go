@@ -17,12 +17,11 @@ type demoReader struct {
 	mu      sync.Mutex // everything below
 	checker *demoChecker
 	at      map[string]map[int32]int64 // topic, partition: next offset
-	aborted map[int64]int              // markers of aborted transactions, by producer id
 	err     error
 }
 
 func startDemoReader(ctx context.Context, cl *kgo.Client, checker *demoChecker) *demoReader {
-	r := &demoReader{cl: cl, done: make(chan struct{}), checker: checker, at: map[string]map[int32]int64{}, aborted: map[int64]int{}}
+	r := &demoReader{cl: cl, done: make(chan struct{}), checker: checker, at: map[string]map[int32]int64{}}
 	go r.run(ctx)
 	return r
 }
@@ -50,8 +49,6 @@ func (r *demoReader) run(ctx context.Context) {
 			for _, rec := range p.Records {
 				if !rec.Attrs.IsControl() {
 					r.checker.add(rec)
-				} else if len(rec.Key) >= 4 && rec.Key[3] == 0 { // version and kind, 2 bytes each; 0: abort
-					r.aborted[rec.ProducerID]++
 				}
 			}
 			if n := len(p.Records); n > 0 {
@@ -84,16 +81,6 @@ func (r *demoReader) reached(ends map[string]map[int32]int64) bool {
 		}
 	}
 	return true
-}
-
-// abortMarkers is how many partitions have the end of an aborted transaction of a producer.
-func (r *demoReader) abortMarkers(producers map[int64]bool) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id := range producers {
-		n += r.aborted[id]
-	}
-	return n
 }
 
 func (r *demoReader) verdict() demoVerdict {

@@ -36,7 +36,7 @@ func TestDemoTellsItsStory(t *testing.T) {
 	}
 	story := string(out)
 	for _, part := range []string{
-		"not for production", "orders committed", "KILLED worker two (SIGKILL", "uncommitted records in an open transaction", "worker two is back at task",
+		"not for production", "orders committed", "KILLED worker two (SIGKILL", "uncommitted records in an open transaction", "its transaction is fenced and aborted", "worker two is back at task",
 		"goes on at orders/", "\nexactly once: 20,000 in, 20,000 counted, 0 lost, 0 duplicated\n",
 	} {
 		if !strings.Contains(story, part) {

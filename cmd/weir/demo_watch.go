@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -50,13 +51,15 @@ func (d *demo) watch(ctx context.Context) error {
 			return nil
 		}
 		rate := float64(counted-told) / now.Sub(toldAt).Seconds()
-		if now.Sub(toldAt) >= 2*time.Second || complete {
+		if now.Sub(toldAt) >= 2*time.Second || complete && counted > told {
 			d.story.say("", "%11s orders committed, %8s/s", grouped(counted), grouped(int64(rate)))
 			told, toldAt = counted, now
 		} else {
 			d.story.now("%11s orders committed, %8s/s", grouped(counted), grouped(int64(rate)))
 		}
-		d.tellAborted()
+		if err := d.tellAborted(ctx); err != nil {
+			return err
+		}
 		if d.killed.IsZero() && counted*5 >= d.o.n*2 {
 			if err := d.killOne(ctx); err != nil {
 				return err
@@ -64,8 +67,24 @@ func (d *demo) watch(ctx context.Context) error {
 			continue
 		}
 		// The successor has to be back, or there would be nothing to tell.
-		if complete && d.restores > 0 {
+		if complete && d.restores > 0 && (d.aborted || len(d.torn.open) == 0) {
 			return nil
+		}
+	}
+}
+
+// awaitStart waits until a worker has passed its checks.
+func (d *demo) awaitStart(ctx context.Context, name string) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-d.workers[name].done:
+			return d.ended(name)
+		case n := <-d.events:
+			if d.tell(n); n.worker == name && n.event.Event == "started" {
+				return nil
+			}
 		}
 	}
 }
@@ -80,67 +99,69 @@ func (d *demo) ended(name string) error {
 
 // killOne kills the victim in the middle of a transaction and starts it again.
 func (d *demo) killOne(ctx context.Context) error {
-	// Wait for the middle: something of it is written and not committed. If that does not
-	// come, there is nothing to do, and being killed then is just as good.
+	p := d.workers[victim]
+	// Wait for the middle: something is written and not committed. The worker is held still
+	// while it is looked at, twice, for what it had sent just before may still be on its
+	// way. If the middle does not come there is nothing to do, and being killed then is just
+	// as good.
 	try, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	for {
-		open, err := openOf(ctx, d.cl, d.app, victim)
+	for try.Err() == nil {
+		if err := p.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		first, err := d.look(ctx, victim)
 		if err != nil {
 			return err
 		}
-		spans, err := uncommitted(ctx, d.cl, d.app)
-		if err != nil {
+		if d.torn, err = d.look(ctx, victim); err != nil {
 			return err
 		}
-		if len(open) > 0 && len(spans) > 0 || try.Err() != nil {
+		if n := d.torn.total(); n > 0 && n == first.total() && maps.Equal(d.torn.open, first.open) {
 			break
+		}
+		if err := p.signal(syscall.SIGCONT); err != nil {
+			return err
 		}
 		select {
 		case <-try.Done():
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(3 * time.Millisecond):
 		}
 	}
-	pid := d.workers[victim].cmd.Process.Pid
-	d.workers[victim].kill()
+	p.kill()
 	d.killed = time.Now()
-	open, err := openOf(ctx, d.cl, d.app, victim)
-	if err != nil {
-		return err
-	}
-	spans, err := uncommitted(ctx, d.cl, d.app)
-	if err != nil {
-		return err
-	}
-	d.story.say(red, "KILLED worker %s (SIGKILL, process %d)", victim, pid)
-	if err := d.start(ctx, victim, 2); err != nil {
-		return err
-	}
-	if d.tornSize, err = countUncommitted(ctx, &d.conn, spans, open); err != nil {
-		return err
-	}
-	d.torn = open
-	n := d.tornSize
+	n := d.torn
+	d.story.say(red, "KILLED worker %s (SIGKILL, process %d)", victim, p.cmd.Process.Pid)
 	d.story.say(bold, "it left %s uncommitted records in an open transaction: %s results, %s orders on their way, %s changes of state",
 		grouped(n.total()), grouped(n.results), grouped(n.rekeyed), grouped(n.changes))
-	return nil
+	return d.start(ctx, victim, 2)
 }
 
-// tellAborted says when the torn transaction has been aborted, as its markers in the
-// output show.
-func (d *demo) tellAborted() {
-	if d.aborted || len(d.torn) == 0 {
-		return
+// tellAborted says when the torn transaction has been ended by the successor, as the
+// brokers tell it.
+func (d *demo) tellAborted(ctx context.Context) error {
+	if d.aborted || d.killed.IsZero() || len(d.torn.open) == 0 {
+		return nil
 	}
-	if n := d.reader.abortMarkers(d.torn); n > 0 {
-		d.aborted = true
-		d.story.say(bold, "its transaction is fenced and aborted: no reader of the output ever sees those %s records", grouped(d.tornSize.total()))
+	open, epoch, err := stillOpen(ctx, d.cl, d.torn.open)
+	if err != nil || open {
+		return err
 	}
+	d.aborted = true
+	for _, was := range d.torn.open {
+		d.story.say(bold, "its transaction is fenced and aborted (producer epoch %d, now %d): no reader of the output ever sees those %s records",
+			was.epoch, epoch, grouped(d.torn.total()))
+		break
+	}
+	return nil
 }
 
 // tell says what a worker has to say.
 func (d *demo) tell(n demoNews) {
 	e := n.event
+	if n.worker == victim && n.life == 1 && !d.killed.IsZero() {
+		return // last words
+	}
 	switch e.Event {
 	case "restored":
 		if n.worker == victim && n.life == 2 {

@@ -147,6 +147,15 @@ func startDemoProcess(name, app, dir string, conn []string, f func(name string, 
 	return p, nil
 }
 
+func (p *demoProcess) signal(s os.Signal) error {
+	err := p.cmd.Process.Signal(s)
+	if err == nil {
+		return nil
+	}
+	<-p.done // it has ended by itself, or there would be no error
+	return errors.Join(fmt.Errorf("send %v to worker %s: %w", s, p.name, err), p.failure())
+}
+
 // kill is SIGKILL: the worker can do nothing about it.
 func (p *demoProcess) kill() {
 	p.cmd.Process.Kill() //nolint:errcheck // it may have ended by itself, which done tells
