@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -41,11 +42,12 @@ type CheckResult struct {
 // Check looks at what a worker needs, and changes nothing: brokers, versions, timeouts and,
 // with a plan, its topics and what it was born with. The error is for what prevents
 // looking; findings are in the results.
-func Check(ctx context.Context, plan *topology.Plan, opts ...Option) ([]CheckResult, error) {
+func Check(ctx context.Context, plan *topology.Plan, opts ...Option) (results []CheckResult, err error) {
 	cfg, err := newConfig(plan, opts...)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, cfg.close()) }()
 	cl, err := cfg.client()
 	if err != nil {
 		return nil, err

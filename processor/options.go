@@ -145,7 +145,8 @@ func Logger(l zerolog.Logger) Option { return set(func(c *config) { c.log = l })
 // Events adds a listener; more than one may be given.
 func Events(l *Listener) Option { return set(func(c *config) { c.listeners = append(c.listeners, l) }) }
 
-// OnClose runs f when Run has ended: what an option started is stopped by it.
+// OnClose runs f when Run or Check has ended, or New has failed: what an option started is
+// stopped by it.
 func OnClose(f func() error) Option { return set(func(c *config) { c.closers = append(c.closers, f) }) }
 
 // Options makes one option of several.
@@ -173,7 +174,7 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 	}
 	for _, o := range opts {
 		if err := o.apply(c); err != nil {
-			return nil, err
+			return nil, errors.Join(err, c.close())
 		}
 	}
 	if c.stateDir == "" {
@@ -183,7 +184,10 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 		c.cacheBytes = min(max(memory()/8, 64<<20), 512<<20)
 	}
 	c.listener = newListener(c.log.With().Str("application", c.application).Logger(), c.listeners)
-	return c, c.validate()
+	if err := c.validate(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
 }
 
 // validate holds every rule between settings. The timeouts pull at each other: a session

@@ -48,16 +48,12 @@ func Run(ctx context.Context, plan *topology.Plan, opts ...Option) error {
 
 // Run is the function Run on a worker made by New. It may be called once.
 func (w *Worker) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, w.cfg.close()) }()
 	db, err := changelog.Open(w.cfg.dbOptions())
 	if err != nil {
 		return fmt.Errorf("open state directory: %w", err)
 	}
-	defer func() {
-		err = errors.Join(err, db.Close())
-		for _, f := range w.cfg.closers {
-			err = errors.Join(err, f())
-		}
-	}()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if w.instance = w.cfg.instance; w.instance == "" {
 		if w.instance, err = db.InstanceID(); err != nil {
 			return fmt.Errorf("instance id: %w", err)

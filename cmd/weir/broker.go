@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -31,8 +30,8 @@ production: one node, no replica, this machine only. Its address is the one line
 		RunE: cli.Action(func(cmd *cobra.Command, _ []string) error {
 			o := embedded.Options{Dir: dir, Port: port, Log: func(s string) { fmt.Fprintln(cmd.ErrOrStderr(), "broker:", s) }}
 			var err error
-			if o.Topics, err = parseTopics(topics); err != nil {
-				return err
+			if o.Topics, err = embedded.ParseTopics(topics); err != nil {
+				return cli.Usagef("--topic: %w", err)
 			}
 			ctx, stop := cli.Signals(cmd.Context())
 			defer stop()
@@ -62,24 +61,4 @@ production: one node, no replica, this machine only. Its address is the one line
 	cmd.Flags().StringArrayVar(&topics, "topic", nil, "create a topic if it is missing, `name:partitions`; may be given again")
 	jsonFlag(cmd, &asJSON)
 	return cmd
-}
-
-// parseTopics reads name:partitions; 1 partition if there is no number.
-func parseTopics(texts []string) (map[string]int32, error) {
-	topics := map[string]int32{}
-	for _, text := range texts {
-		name, number, given := strings.Cut(text, ":")
-		n := int64(1)
-		if given {
-			var err error
-			if n, err = strconv.ParseInt(number, 10, 32); err != nil || n < 1 {
-				return nil, cli.Usagef("--topic %s: %q is no number of partitions; give name:partitions", text, number)
-			}
-		}
-		if name == "" {
-			return nil, cli.Usagef("--topic %s: no name; give name:partitions", text)
-		}
-		topics[name] = int32(n)
-	}
-	return topics, nil
 }

@@ -1,7 +1,7 @@
 // Package embedded runs a Kafka broker inside the process, for trying out and for tests: a
 // program with state and exactly-once results needs nothing but Go.
 //
-//	func main() { cli.Main(WordCount, embedded.Broker("weir-data")) }
+//	func main() { cli.Main(WordCount, embedded.Broker("broker-data", "lines:4", "word-counts:4")) }
 //
 // It is NOT FOR PRODUCTION. There is one node and no replica; it listens on this machine
 // only; requests are carried out one after the other; records are not synced to disk. A
