@@ -57,6 +57,10 @@ func readControl(ctx context.Context, cfg *config, application string, mayBeAbse
 	return state, nil
 }
 
+// undecidedLimit is longer than any transaction that the brokers still remember can be open:
+// the timeout of a birth and the sweep.
+const undecidedLimit = 45 * time.Second
+
 // controlEnd is the end of the topic when nothing is open in it: who reads up to there has
 // seen every decision that was made before.
 func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent bool) (int64, error) {
@@ -81,10 +85,15 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent b
 		}
 		lso, ok := stable.Lookup(topic, 0)
 		if ok && end.Err == nil && lso.Err == nil {
-			// A birth or rewind in progress has not decided anything yet; what it decides
-			// later is found by the next reading, which every initialisation makes.
-			if lso.Offset >= end.Offset || time.Since(since) > time.Second {
+			// Where a first look is enough, what a birth in progress decides later is found by
+			// the next reading. A birth itself must see all: with something undecided in
+			// front of it, it would give birth twice.
+			if lso.Offset >= end.Offset || mayBeAbsent && time.Since(since) > time.Second {
 				return lso.Offset, nil
+			}
+			if time.Since(since) > undecidedLimit {
+				return 0, &Error{What: fmt.Sprintf("a transaction of unknown outcome is open in control topic %s since offset %d", topic, lso.Offset), Where: "control topic", Err: ErrTopic,
+					Fix: "find it with kafka-transactions.sh find-hanging, abort it, and start again"}
 			}
 		} else if err := errors.Join(end.Err, lso.Err); err != nil && judge(err) == verdictFatal {
 			return 0, fmt.Errorf("control topic %s: %w", topic, err)

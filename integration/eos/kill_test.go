@@ -3,6 +3,7 @@ package eos
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weir-stream/weir/integration/kafkatest"
 )
@@ -107,15 +108,22 @@ func TestTwins(t *testing.T) {
 	r.audit()
 }
 
-// The broker goes away and comes back while the worker works.
+// A broker of three dies, with whatever it led and coordinated, and comes back while the
+// worker works. With a single broker this cannot be asked: when its only replica is gone,
+// Kafka 4.3.1 takes a partition for deleted and skips the commit marker that it owes it.
 func TestBrokerRestart(t *testing.T) {
-	c := kafkatest.Start(t, kafkatest.Options{Brokers: 1})
-	r := newRun(t, c, 1)
-	r.load(0, records/2, false)
+	c := kafkatest.Start(t, kafkatest.Options{Brokers: 3})
+	r := newRun(t, c, -1)
+	r.patience(2 * time.Minute)
+	fed := r.feed(0, records/2)
 	a := r.start("a", "")
 	r.printed(a, "restored")
-	c.Kill(t, 0)
-	c.Restart(t, 0)
+	i := c.Leader(t, r.tally.In(), 0)
+	r.loading.Lock()
+	c.Kill(t, i)
+	c.Restart(t, i)
+	r.loading.Unlock()
+	fed()
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(a)
