@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/processor/cli"
 )
@@ -105,5 +110,44 @@ func TestBenchRun(t *testing.T) {
 	code, _, errs := weir(testContext(t), "", "bench", "worker", "--in", "nowhere", "--brokers", broker, "--state-dir", t.TempDir())
 	if code != cli.ExitCould || !strings.Contains(errs, "fill it with: weir bench load --topic nowhere") {
 		t.Errorf("no input: exit code %d, %q", code, errs)
+	}
+}
+
+// The demo is only worth its verdict if it can also say no: here somebody writes a result
+// once more while the workers run.
+func TestDemoFindsAPlantedDuplicate(t *testing.T) {
+	ctx := testContext(t)
+	broker := startBroker(t, nil)
+	planted := make(chan error, 1)
+	go func() { planted <- plantDuplicate(ctx, broker) }()
+	code, out, errs := weirProcess(t, ctx, "demo", "--brokers", broker, "--records", "20000", "--customers", "500", "--json")
+	if err := <-planted; err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Lost, Duplicated int64 }
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	if code != cli.ExitFound || got.Lost != 0 || got.Duplicated != 1 || !strings.Contains(errs, "not exactly once: 0 lost, 1 duplicated; first: topic weir-demo-") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+}
+
+// plantDuplicate waits for the first result of a demo and writes it again.
+func plantDuplicate(ctx context.Context, broker string) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeRegex(), kgo.ConsumeTopics("^weir-demo-.*-revenue$"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(50*time.Millisecond), kgo.MetadataMaxAge(100*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			return fmt.Errorf("wait for a result: %w", err)
+		}
+		for _, r := range fs.Records() {
+			return cl.ProduceSync(ctx, &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value}).FirstErr()
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -36,6 +37,19 @@ func weir(ctx context.Context, stdin string, args ...string) (code int, stdout, 
 	root.SetContext(ctx)
 	code = cli.Execute(root)
 	return code, out.String(), errs.String()
+}
+
+// weirProcess runs a command line in a process of its own.
+func weirProcess(t *testing.T, ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	cmd := exec.CommandContext(ctx, weirBinary(t), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
 func startBroker(t *testing.T, topics map[string]int32) string {
