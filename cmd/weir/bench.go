@@ -19,6 +19,7 @@ func newBench() *cobra.Command {
 
 Each prints one line of JSON. load and worker create the topics that are missing.`,
 	}
+	c.PersistentFlags().Bool("json", true, "accepted for uniformity: the output is always JSON")
 	c.AddCommand(newBenchLoad(), newBenchWorker(), newBenchVerify())
 	return c
 }

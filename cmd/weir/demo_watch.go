@@ -149,7 +149,7 @@ func (d *demo) tellAborted(ctx context.Context) error {
 	}
 	d.aborted = true
 	for _, was := range d.torn.open {
-		d.story.say(bold, "its transaction is fenced and aborted (producer epoch %d, now %d): no reader of the output ever sees those %s records",
+		d.story.say(bold, "its transaction is fenced and aborted (producer epoch %d, now %d): nobody ever reads those %s records",
 			was.epoch, epoch, grouped(d.torn.total()))
 		break
 	}
@@ -197,7 +197,8 @@ func stateText(e demoEvent) string {
 func (d *demo) positions(at map[string]int64) string {
 	var out []string
 	for _, tp := range slices.Sorted(maps.Keys(at)) {
-		name := strings.TrimPrefix(strings.TrimPrefix(tp, d.app+"-"), d.app+".")
+		name := strings.TrimPrefix(strings.TrimPrefix(tp, d.app+"-"), d.app+".1.")
+		name = strings.Replace(name, ".repartition/", "/", 1)
 		out = append(out, fmt.Sprintf("%s offset %s", name, grouped(at[tp])))
 	}
 	return strings.Join(out, ", ")

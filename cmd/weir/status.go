@@ -59,7 +59,7 @@ It is what the last commits say. The exit code is 1 if no worker runs, a task is
 
 func showStatus(w io.Writer, s admin.Status, now time.Time) {
 	fmt.Fprintf(w, "%s, timeline %d, born %s, group %s %s\n", s.Application, s.Timeline, s.Born.Format("2006-01-02 15:04 MST"), s.Group, strings.ToLower(s.GroupState))
-	fmt.Fprintf(w, "%s before the end; time is at %s%s\n\n", records(s.Lag), moment(s.Watermark), held(s.HeldBy))
+	fmt.Fprintf(w, "%s offsets before the end, transaction markers included; time is at %s%s\n\n", number(s.Lag), moment(s.Watermark), held(s.HeldBy))
 
 	t := newTable(w, []int{3, 4}, "worker", "host", "tasks", "with local state")
 	for _, l := range s.Lanes {
