@@ -23,8 +23,9 @@ var actionKinds = []string{
 
 // rareKinds need luck to be met: crashes are aimed at them more often.
 var rareKinds = []string{
-	"reinit", "read-control", "settle dropped", "close revoked", "close lost", "close lost", "close failed", "close diverged", "close diverged", "close diverged",
-	"close fenced", "exit clean=false", "exit clean=false",
+	"reinit", "reinit", "read-control", "read-control", "settle committed", "settle rolled-back", "settle dropped", "settle dropped", "settle dropped",
+	"close revoked", "close revoked", "close lost", "close lost", "close failed", "close failed", "close diverged", "close diverged", "close fenced",
+	"close fenced", "close stopped", "exit clean=true", "end-commit", "fetch-offsets",
 }
 
 func kindOf(a Action) string {

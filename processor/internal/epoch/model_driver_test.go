@@ -117,6 +117,7 @@ type driver struct {
 
 	alive   bool
 	frozen  bool
+	cut     bool // the network to the group's coordinator is cut
 	joined  bool
 	booting int // stages before the group is joined
 	exited  bool

@@ -17,8 +17,8 @@ func (l *driver) perform() {
 		l.asleep--
 		return
 	}
-	if !l.trying && !l.slept && w.trouble(30) {
-		l.asleep, l.slept = w.rng.IntN(60), true
+	if !l.trying && !l.slept && w.trouble(w.moods.slowOrder) {
+		l.asleep, l.slept = w.rng.IntN(80), true
 		return
 	}
 	l.slept = false
@@ -64,7 +64,7 @@ func (l *driver) do(a Action, first bool) bool {
 		l.settle(a)
 	case Restore:
 		i := taskIndex(a.Task)
-		l.restores[i] = &restoreWork{i: i, slow: w.trouble(4)}
+		l.restores[i] = &restoreWork{i: i, slow: w.trouble(w.moods.slowRestore)}
 	case Close:
 		l.close(taskIndex(a.Task), a.Reason)
 	case Release:
@@ -377,7 +377,7 @@ func (l *driver) answer() {
 func (l *driver) restore(r *restoreWork) {
 	w := l.w
 	b := &l.disk[r.i]
-	if r.slow && !w.calm && w.chance(95) {
+	if r.slow && r.stage > 0 && !w.calm && w.chance(98) {
 		return
 	}
 	switch r.stage {

@@ -9,7 +9,7 @@ import (
 const (
 	nSlots  = 3 // transactional ids, each with an instance id
 	nRecs   = 5 // records per source partition
-	chaos   = 800
+	chaos   = 1000
 	healing = 30_000 // steps until everything must be done
 )
 
@@ -24,6 +24,7 @@ type rules struct {
 	noWitness          bool // an epoch without records has nothing that ends its transaction
 	foreignAcks        bool // acknowledgements under another producer epoch count
 	unstable           bool // positions are read while a transaction over them is open
+	restless           bool // no rule: sessions come and go, restores take long
 	staleBase          bool // a local base is taken without the changelog's tail
 }
 
@@ -50,15 +51,67 @@ type schedule struct {
 	arrived int            // source records
 	trace   func(string)   // of a seed that is looked at
 
+	moods   moods
 	target  string // the action at which a lane crashes next
 	at      when
 	skip    int // occurrences of it to let pass
 	crashed int
 
 	steps    int
+	slots    int // how many are in use
 	rewindAt int // step at which a newer timeline is intended; 0: never
 	intent   bool
 	fencedTo int // slots that the rewinder has fenced
+}
+
+// moods differ between schedules: what happens rarely in all of them together happens often
+// in some. Each number n means one in n, 0 never; weights belong to the cases of happen.
+type moods struct {
+	slowRestore, slowOrder, request int
+	weights                         [nMisfortunes]int
+}
+
+func (w *schedule) newMoods() (m moods) {
+	m.slowRestore = []int{0, 4, 1}[w.rng.IntN(3)]
+	m.slowOrder = []int{0, 30, 8}[w.rng.IntN(3)]
+	m.request = []int{0, 40, 12}[w.rng.IntN(3)]
+	for i := range m.weights {
+		m.weights[i] = []int{0, 2, 6}[w.rng.IntN(3)]
+	}
+	if w.rules.restless {
+		m.slowRestore, m.slowOrder, m.weights[sessionEnds], m.weights[cutOff], m.weights[thaw], m.weights[stopAsked] = 3, 0, 6, 6, 6, 0
+	}
+	m.weights[start], m.weights[thaw] = max(m.weights[start], 2), max(m.weights[thaw], 2)
+	return m
+}
+
+// Misfortunes, and what ends them.
+const (
+	start = iota
+	freeze
+	thaw
+	sessionEnds
+	transactionExpires
+	rebalanceWanted
+	stopAsked
+	cutOff
+	nothing
+	nMisfortunes
+)
+
+// misfortune picks one by its weight.
+func (w *schedule) misfortune() int {
+	sum := 0
+	for _, n := range w.moods.weights {
+		sum += n
+	}
+	n := w.rng.IntN(sum)
+	for i, weight := range w.moods.weights {
+		if n -= weight; n < 0 {
+			return i
+		}
+	}
+	return nothing
 }
 
 func newSchedule(seed uint64, r rules, cov *coverage) *schedule {
@@ -81,8 +134,10 @@ func newSchedule(seed uint64, r rules, cov *coverage) *schedule {
 	if w.rng.IntN(8) == 0 {
 		w.rewindAt = 1 + w.rng.IntN(chaos)
 	}
+	w.moods = w.newMoods()
 	w.aim()
-	for s := range nSlots - w.rng.IntN(2) {
+	w.slots = nSlots - w.rng.IntN(2)
+	for s := range w.slots {
 		w.start(s)
 	}
 	return w
@@ -91,15 +146,18 @@ func newSchedule(seed uint64, r rules, cov *coverage) *schedule {
 // aim chooses where the next crash is.
 func (w *schedule) aim() {
 	kinds := actionKinds
-	if w.chance(60) {
+	if w.chance(70) {
 		kinds = rareKinds
+	}
+	if w.rewindAt > 0 && w.chance(50) {
+		kinds = actionKinds[len(actionKinds)-1:]
 	}
 	w.target, w.at, w.skip = kinds[w.rng.IntN(len(kinds))], when(w.rng.IntN(2)), w.rng.IntN(2)
 }
 
 // chance is true in percent of all cases; trouble in one of n, but never in the end.
 func (w *schedule) chance(percent int) bool { return w.rng.IntN(100) < percent }
-func (w *schedule) trouble(n int) bool      { return !w.calm && w.rng.IntN(n) == 0 }
+func (w *schedule) trouble(n int) bool      { return !w.calm && n > 0 && w.rng.IntN(n) == 0 }
 
 func (w *schedule) either(a, b Verdict) Verdict {
 	if w.rng.IntN(2) == 0 {
@@ -120,20 +178,19 @@ func (w *schedule) fails(task, id int) bool {
 
 // request sends one to Kafka. It may be lost, it may be late, and its answer may be lost.
 func (w *schedule) request(f func() code) code {
-	if w.calm {
+	if !w.trouble(w.moods.request) {
 		return f()
 	}
-	switch w.rng.IntN(30) {
+	switch w.rng.IntN(3) {
 	case 0:
 		return noAnswer
 	case 1:
 		f()
 		return noAnswer
-	case 2:
+	default:
 		w.flight = append(w.flight, func() { f() })
 		return noAnswer
 	}
-	return f()
 }
 
 // start runs a process for a slot. If the one before still lives, it becomes a zombie, and
@@ -160,7 +217,7 @@ func (w *schedule) crash(l *driver) {
 
 // crashes decides about a crash at an action.
 func (w *schedule) crashes(l *driver, a Action, at when) bool {
-	if w.calm || w.crashed >= 4 {
+	if w.calm || w.crashed >= 6 {
 		return false
 	}
 	if at != w.at || kindOf(a) != w.target {
@@ -315,7 +372,7 @@ func (w *schedule) membership() {
 			w.heartbeat(l)
 		}
 	default:
-		if l := w.find(func(l *driver) bool { return !l.frozen && l.client.pending() }); l != nil {
+		if l := w.find(func(l *driver) bool { return !l.frozen && !l.cut && l.client.pending() }); l != nil {
 			w.callback(l)
 		}
 	}
@@ -323,7 +380,7 @@ func (w *schedule) membership() {
 
 // heartbeat lets a lane's client learn what the group thinks of it.
 func (w *schedule) heartbeat(l *driver) {
-	if l.client.pending() {
+	if l.cut || l.client.pending() {
 		return // a session ends when its callbacks are through
 	}
 	switch w.k.group.valid(l.client.member, l.client.gen) {
@@ -370,38 +427,46 @@ func (w *schedule) callback(l *driver) {
 
 // happen is what nobody wants.
 func (w *schedule) happen() {
-	l, slot := w.pick(), w.rng.IntN(nSlots)
+	l, slot := w.pick(), w.rng.IntN(w.slots)
 	g := w.k.group
 	if w.calm {
 		w.heal(slot)
 		return
 	}
-	switch w.rng.IntN(10) {
-	case 0, 1:
+	switch w.misfortune() {
+	case start:
 		if old := w.bySlot[slot]; old == nil || !old.alive || old.frozen && w.chance(20) {
 			w.start(slot)
 		}
-	case 2:
+	case freeze:
 		if l.alive {
 			w.tell("%s freezes", l.name)
 			l.frozen = true
 			l.client.away = true
 		}
-	case 3, 9:
-		if l := w.find(func(l *driver) bool { return l.frozen }); l != nil {
-			l.frozen, l.client.away = false, false
+	case thaw:
+		if l := w.find(func(l *driver) bool { return l.frozen || l.cut }); l != nil {
+			l.frozen, l.cut, l.client.away = false, false, false
 		}
-	case 4, 5: // a session ends, mostly of those who are away
+	case cutOff:
+		if m := g.member(l.client.member); m != nil && l.alive {
+			w.tell("%s is cut off from the group", l.name)
+			l.cut, l.client.away = true, true
+			if w.chance(70) {
+				g.expire(m)
+			}
+		}
+	case sessionEnds: // a session ends, mostly of those who are away
 		if m := g.ofSlot(slot); m != nil && (m.client.away || w.chance(15)) {
 			w.tell("member %d of slot %d expires", m.id, m.slot)
 			g.expire(m)
 		}
-	case 6:
+	case transactionExpires:
 		w.k.expire(slot)
-	case 7:
+	case rebalanceWanted:
 		g.need = true
-	case 8:
-		if l.alive && w.chance(25) {
+	case stopAsked:
+		if l.alive && w.chance(40) {
 			l.inbox = append(l.inbox, stopWanted{})
 		}
 	}
@@ -410,9 +475,7 @@ func (w *schedule) happen() {
 // heal brings back what is needed for the work to end.
 func (w *schedule) heal(slot int) {
 	for _, l := range w.lanes {
-		if l.frozen {
-			l.frozen, l.client.away = false, !l.alive
-		}
+		l.frozen, l.cut, l.client.away = false, false, !l.alive
 	}
 	if w.chance(3) {
 		w.k.expire(slot)

@@ -16,7 +16,7 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 		{"an unknown end counts as aborted", rules{faults: faults{unknownIsAborted: true}}},
 		{"positions are compared only after an initialisation", rules{faults: faults{neverCompare: true}}},
 		{"a lost lease is not noted", rules{faults: faults{trustLease: true}}},
-		{"a restore goes on under a lost lease", rules{faults: faults{keepRestoring: true}}},
+		{"a restore goes on under a lost lease", rules{faults: faults{keepRestoring: true}, restless: true}},
 		{"fencing is ignored", rules{faults: faults{ignoreFencing: true}}},
 		{"effects are adopted before the end", rules{faults: faults{adoptEarly: true}}},
 		{"a diverged task goes on", rules{faults: faults{keepDiverged: true}}},
