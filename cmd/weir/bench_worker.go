@@ -73,7 +73,8 @@ func newBenchWorker() *cobra.Command {
 	f.StringVar(&b.in, "in", "bench-in", "topic to read")
 	f.StringVar(&b.out, "out", "bench-out", "topic to write; it is created like the input if it is missing")
 	f.DurationVar(&b.commitInterval, "commit-interval", 100*time.Millisecond, "how long an epoch lasts")
-	f.IntVar(&b.lanes, "lanes", runtime.GOMAXPROCS(0), "goroutines that process")
+	f.IntVar(&b.lanes, "lanes", runtime.GOMAXPROCS(0), "goroutines that process; default: one per CPU")
+	f.Lookup("lanes").DefValue = "0" // so that the help is the same on every machine
 	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
 	f.StringVar(&b.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")

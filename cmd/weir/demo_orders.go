@@ -86,7 +86,7 @@ func (o orders) generator(topic string) func(k int64) *kgo.Record {
 		var value order
 		switch {
 		case k >= last:
-			i, r.Timestamp = o.n, loadBase.Add((demoWindows+1)*demoWindow)
+			r.Timestamp = loadBase.Add((demoWindows + 1) * demoWindow)
 		case test:
 			r.Timestamp = o.at(i - 1)
 		default:

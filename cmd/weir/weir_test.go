@@ -106,8 +106,7 @@ func TestMain(m *testing.M) {
 
 func TestHelp(t *testing.T) {
 	var all strings.Builder
-	var walk func(args []string)
-	walk = func(args []string) {
+	walk := func(args []string) {
 		code, stdout, _ := weir(context.Background(), "", append(args, "--help")...)
 		if code != cli.ExitDone {
 			t.Errorf("weir %v --help: exit code %d", args, code)
