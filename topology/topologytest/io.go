@@ -67,7 +67,7 @@ func (s Source[K, V]) try(partition int32, r topology.Record[K, V]) error {
 	}
 	rec := record{topic: s.topic.Name(), partition: partition, key: k, value: v, time: r.Time.UnixMilli()}
 	for _, h := range r.Headers {
-		rec.headers = append(rec.headers, task.Header{Key: h.Key, Value: h.Value})
+		rec.headers = append(rec.headers, task.Header(h))
 	}
 	return s.d.send(rec)
 }
@@ -103,7 +103,7 @@ func (s Sink[K, V]) Take() []topology.Record[K, V] {
 		s.d.must(err)
 		rec := topology.Record[K, V]{Key: k, Value: v, Time: time.UnixMilli(r.time).UTC(), Origin: topology.Origin{Topic: r.topic, Partition: r.partition, Offset: r.offset}}
 		for _, h := range r.headers {
-			rec.Headers = append(rec.Headers, topology.Header{Key: h.Key, Value: h.Value})
+			rec.Headers = append(rec.Headers, topology.Header(h))
 		}
 		out = append(out, rec)
 	}
