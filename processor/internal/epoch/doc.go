@@ -28,4 +28,11 @@
 //     undecided effects are dropped first;
 //   - a task whose group offsets carry an epoch id that is neither the attempt's nor the
 //     ledger's is closed and restored, never continued.
+//
+// testdata has a script per path. The exploration runs lanes over a model of Kafka and of
+// the group, in random order, with crashes before and after every action:
+//
+//	go test -run TestScripts -rewrite .       # records what scripts give; read the diff
+//	WEIR_SCHEDULES=100000 go test -v -run 'TestExploration$' .
+//	WEIR_SEED=4711 go test -v -run 'TestExploration$' .   # repeats one and traces it
 package epoch

@@ -56,8 +56,11 @@ type (
 	// in the open epoch or committed.
 	Reached struct{ Task offsets.Task }
 	// LeaseLost: the member or generation under which records were read is no longer
-	// valid. Every ledger, and every restore under way, may be behind Kafka: the driver
-	// tells it before it acts under the new membership, also when partitions come with it.
+	// valid. Every ledger, and every restore under way, may be behind Kafka. The driver
+	// tells it at once in Open, and (again) with the first assignment under a new member
+	// id, before Assigned. Between the two nothing may begin or commit: the client shows
+	// the new id before the group's word on who has the tasks, and Kafka would take a
+	// commit under it for tasks that are somebody else's.
 	LeaseLost struct{}
 	// Due: the epoch is to end (interval, bytes, rebalance wanted).
 	Due struct{}
