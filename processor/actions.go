@@ -160,8 +160,7 @@ func (l *lane) doSendOffsets(attempts []epoch.Attempt) {
 	defer cancel()
 	now := l.group.current()
 	if !now.validUnder(l.lease) {
-		l.reason = fmt.Sprintf("membership changed from %s/%d to %s/%d", l.lease.member, l.lease.generation, now.member, now.generation)
-		l.lease = now
+		l.reason = l.leaseText()
 		l.tell(epoch.Sent{Verdict: epoch.Lost})
 		return
 	}
@@ -309,15 +308,15 @@ func (l *lane) doClose(a epoch.Close) {
 		delete(l.retries, a.Task)
 		delete(l.rewinds, a.Task)
 	}
+	if !gone {
+		l.rewinds[a.Task] = true
+	}
 	t := l.tasks[a.Task]
 	if t == nil {
 		return
 	}
 	delete(l.tasks, a.Task)
 	l.sortTasks()
-	if !gone {
-		l.rewinds[a.Task] = true
-	}
 	l.pause(t)
 	for _, s := range t.stores {
 		if err := s.Close(l.ctx, a.Reason == epoch.ReasonStopped); err != nil {

@@ -162,11 +162,14 @@ func (l *lane) turn(ctx context.Context) {
 	switch {
 	case l.waiting > 0:
 		l.await()
-	case !l.backlog():
+	case !l.backlog() || l.machine.Phase() == epoch.Idle && !l.leaseHolds():
 		failpoint("poll")
 		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
 		fetches = l.group.client.PollRecords(pollCtx, pollRecords)
 		done()
+		if len(fetches) == 0 {
+			l.group.client.PollRecords(over, pollRecords) // woken up for nothing: it holds nothing
+		}
 		l.bracket = true
 	case !l.bracket:
 		// Records are waiting, but the group was released: without a poll, callbacks would
@@ -194,7 +197,7 @@ func (l *lane) turn(ctx context.Context) {
 	if l.waiting > 0 || l.exited {
 		return
 	}
-	if l.machine.Phase() == epoch.Idle && l.backlog() {
+	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
@@ -255,6 +258,11 @@ func (l *lane) await() {
 func (l *lane) handle(e any) {
 	switch e := e.(type) {
 	case groupAssigned:
+		if l.lease.member != "" && !e.lease.validUnder(l.lease) {
+			// The client joined anew by itself: others may have had our tasks meanwhile.
+			l.reason = "the client joined the group again as another member"
+			l.tell(epoch.LeaseLost{})
+		}
 		l.lease = e.lease
 		for topic, ps := range e.partitions {
 			for _, p := range ps {
@@ -361,16 +369,24 @@ func (l *lane) fetchError(topic string, partition int32, err error) {
 	}
 }
 
-// checkLease looks for a membership that changed under us without a callback.
+// leaseHolds says whether the client is still the member under whose lease the records in
+// memory were read. The lease is taken at assignments only: the client knows a new member
+// id before the callbacks have said what became of the tasks, and a commit under that id
+// would be accepted for tasks that are somebody else's by now.
+func (l *lane) leaseHolds() bool { return l.group.current().validUnder(l.lease) }
+
+// checkLease ends an epoch whose lease is gone. Between epochs nothing begins without it,
+// and the next assignment says what to do.
 func (l *lane) checkLease() {
-	if l.lease.member == "" || len(l.tasks) == 0 {
-		return
-	}
-	if now := l.group.current(); now.member != "" && !now.validUnder(l.lease) {
-		l.reason = fmt.Sprintf("membership changed from %s/%d to %s/%d", l.lease.member, l.lease.generation, now.member, now.generation)
-		l.lease = now
+	if l.machine.Phase() == epoch.Open && !l.leaseHolds() {
+		l.reason = l.leaseText()
 		l.tell(epoch.LeaseLost{})
 	}
+}
+
+func (l *lane) leaseText() string {
+	now := l.group.current()
+	return fmt.Sprintf("membership changed from %s/%d to %s/%d", l.lease.member, l.lease.generation, now.member, now.generation)
 }
 
 // checkStops reports tasks whose replay has come to the record that failed.

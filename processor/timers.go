@@ -66,7 +66,7 @@ func (l *lane) tickTime(now time.Time) {
 			}
 			continue
 		}
-		if l.machine.Phase() == epoch.Idle {
+		if l.machine.Phase() == epoch.Idle && l.leaseHolds() {
 			l.tell(epoch.Wanted{})
 		}
 		if l.machine.Phase() != epoch.Open {

@@ -217,10 +217,14 @@ func (t *transaction) sendOffsets(ctx context.Context, group string, l lease, os
 		return fmt.Errorf("commit offsets of %s: %w", group, err)
 	}
 	n := 0
-	for _, rt := range resp.Topics {
+	for i, rt := range resp.Topics {
+		topic := rt.Topic
+		if topic == "" && i < len(req.Topics) {
+			topic = req.Topics[i].Topic // answers with topic ids do not say the name
+		}
 		for _, p := range rt.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("commit offset of %s/%d in %s: %w", rt.Topic, p.Partition, group, err)
+				return fmt.Errorf("commit offset of %s/%d in %s: %w", topic, p.Partition, group, err)
 			}
 			n++
 		}
