@@ -40,7 +40,8 @@ integration: ## the rules of the house, and real processes on a real Kafka
 	@$(GO) run ./integration/kafkatest/kafka -check
 	$(GO) test -p 1 -timeout 14m ./integration/...
 
-chaos: ## random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
+chaos: ## 100,000 schedules of the epoch machine, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
+	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch
 	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^TestChaos' ./integration/...
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
