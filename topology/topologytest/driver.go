@@ -21,26 +21,19 @@ type Driver struct {
 	plan       *topology.Plan
 	graph      *task.Graph
 	partitions int32
-	rand       *rand.Rand
+	turns      rand.PCG  // who is next
 	now        time.Time // processing time
 	runners    map[offsets.Task]*runner
 	order      []offsets.Task
 	ends       map[topicPartition]int64
-	waiting    map[topicPartition][]record // what repartition topics hold unread
 	outputs    map[string][]record
-	lastHeard  map[heard]offsets.Stamp
-	crashes    bool // restart at random between records
-}
-
-// heard names a channel: who reads, by which input, from whom.
-type heard struct {
-	reader offsets.Task
-	input  int
-	from   offsets.Task
+	taken      map[string]int // how many of them were taken
+	lagging    bool           // records wait, tasks take turns and crash: see order.go
 }
 
 type topicPartition struct {
 	topic     string
+	internal  bool // topic is the uid of a repartition topic
 	partition int32
 }
 
@@ -53,7 +46,7 @@ func Partitions(n int) Option { return func(d *Driver) { d.partitions = int32(n)
 
 // Seed makes the partitions of repartition topics take turns in another order. Each seed
 // is one legal interleaving. Default: 0.
-func Seed(s uint64) Option { return func(d *Driver) { d.rand = rand.New(rand.NewPCG(s, 0)) } }
+func Seed(s uint64) Option { return func(d *Driver) { d.turns.Seed(s, 0) } }
 
 // New builds and starts the topology. Any error it meets, now or later, fails the test.
 // Processing time starts at 2026-01-01 UTC and moves by AdvanceProcessingTime only.
@@ -64,17 +57,20 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 		t.Fatalf("topologytest: build: %v", err)
 	}
 	d := &Driver{
-		t: t, plan: plan, graph: plan.Graph(), partitions: 1, rand: rand.New(rand.NewPCG(0, 0)),
+		t: t, plan: plan, graph: plan.Graph(), partitions: 1, turns: *rand.NewPCG(0, 0),
 		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-		runners: map[offsets.Task]*runner{}, ends: map[topicPartition]int64{}, waiting: map[topicPartition][]record{}, outputs: map[string][]record{}, lastHeard: map[heard]offsets.Stamp{},
+		runners: map[offsets.Task]*runner{}, ends: map[topicPartition]int64{}, outputs: map[string][]record{}, taken: map[string]int{},
 	}
 	for _, o := range opts {
 		o(d)
 	}
+	if d.partitions < 1 {
+		t.Fatalf("topologytest: %d partitions: a topic has at least one", d.partitions)
+	}
 	for s := range d.graph.Subs {
 		sub := &d.graph.Subs[s]
 		for p := range d.tasksOf(s) {
-			r := &runner{d: d, id: offsets.Task{Sub: int32(s), Partition: p}, sub: sub, floor: offsets.NoTime}
+			r := &runner{d: d, id: offsets.Task{Sub: int32(s), Partition: p}, sub: sub, floor: offsets.NoTime, savedFloor: offsets.NoTime, inbox: make([][]record, len(sub.Inputs))}
 			for range sub.Stores {
 				r.stores = append(r.stores, newStore())
 			}
@@ -122,43 +118,61 @@ func (d *Driver) upstream(in task.Input) (out []offsets.Task) {
 // from their stores.
 func (d *Driver) Restart() {
 	d.t.Helper()
-	clear(d.lastHeard)
+	d.settle()
 	for _, id := range d.order {
 		d.runners[id].start()
 	}
+	d.must(d.unit(func() error { // as the engine does, they say first how far their time is
+		for _, id := range d.order {
+			d.runners[id].heartbeat()
+		}
+		return d.drain()
+	}))
 }
 
 // AdvanceEventTime moves the time of every source to at least to, as if each of its
 // partitions had got there, and lets everything that is due fire.
 func (d *Driver) AdvanceEventTime(to time.Time) {
 	d.t.Helper()
-	for _, id := range d.order {
-		r := d.runners[id]
-		for i, in := range r.sub.Inputs {
-			if in.Internal {
-				continue
-			}
-			if err := r.epoch(func() error { return r.task.Stamped(i, offsets.Task{}, to.UnixMilli(), offsets.Heartbeat) }); err != nil {
-				d.t.Fatalf("topologytest: advance event time: %v", err)
+	d.settle()
+	err := d.unit(func() error {
+		for _, id := range d.order {
+			r := d.runners[id]
+			for i, in := range r.sub.Inputs {
+				if in.Internal {
+					continue
+				}
+				if err := r.epoch(func() error { return r.task.Stamped(i, offsets.Task{}, to.UnixMilli(), offsets.Heartbeat) }); err != nil {
+					return err
+				}
 			}
 		}
+		return d.drain()
+	})
+	if err != nil {
+		d.t.Fatalf("topologytest: advance event time: %v", err)
 	}
-	d.must(d.drain())
 }
 
 // AdvanceProcessingTime moves the wall clock, which makes silent sources idle.
 func (d *Driver) AdvanceProcessingTime(by time.Duration) {
 	d.t.Helper()
-	for _, at := range []time.Time{d.now, d.now.Add(by)} {
-		for _, id := range d.order {
-			r := d.runners[id]
-			if err := r.epoch(func() error { return r.task.Tick(at.UnixMilli()) }); err != nil {
-				d.t.Fatalf("topologytest: advance processing time: %v", err)
+	d.settle()
+	err := d.unit(func() error {
+		for _, at := range []time.Time{d.now, d.now.Add(by)} {
+			for _, id := range d.order {
+				r := d.runners[id]
+				if err := r.epoch(func() error { return r.task.Tick(at.UnixMilli()) }); err != nil {
+					return err
+				}
 			}
 		}
+		return d.drain()
+	})
+	if err != nil {
+		d.t.Fatalf("topologytest: advance processing time: %v", err)
 	}
 	d.now = d.now.Add(by)
-	d.must(d.drain())
 }
 
 func (d *Driver) must(err error) {
@@ -168,33 +182,45 @@ func (d *Driver) must(err error) {
 	}
 }
 
-// send puts a record into a source topic and processes all that follows.
+// send puts a record into a source topic and processes all that follows from it.
 func (d *Driver) send(rec record) error {
-	if d.crashes && d.rand.IntN(3) == 0 {
-		d.Restart()
+	d.settle()
+	if err := d.append(rec); err != nil {
+		return err
 	}
-	rec.offset = d.next(rec)
-	found := false
-	for _, id := range d.order {
-		r := d.runners[id]
-		for i, in := range r.sub.Inputs {
-			if in.Internal || in.Topic != rec.topic || id.Partition != rec.partition {
-				continue
-			}
-			found = true
-			if err := r.process(i, &rec); err != nil {
-				return err
-			}
-		}
-	}
-	if !found {
-		return fmt.Errorf("nothing reads %s/%d: the topology's sources are %s", rec.topic, rec.partition, d.sources())
-	}
-	return d.drain()
+	return d.unit(d.drain)
 }
 
-func (d *Driver) next(rec record) int64 {
-	tp := topicPartition{rec.topic, rec.partition}
+// append puts a record at the end of a source topic.
+func (d *Driver) append(rec record) error {
+	if rec.partition < 0 || rec.partition >= d.partitions {
+		return fmt.Errorf("there is no %s/%d: topics have %d partitions", rec.topic, rec.partition, d.partitions)
+	}
+	rec.offset = d.next(&rec)
+	d.deliver(&rec, false)
+	return nil
+}
+
+// unit runs f and commits what the tasks did. If f fails, all of it is undone, in every
+// task: what was sent has no effect, and what waited is gone with it.
+func (d *Driver) unit(f func() error) error {
+	ends, outputs, turns := maps.Clone(d.ends), maps.Clone(d.outputs), d.turns
+	err := f()
+	for _, id := range d.order {
+		if r := d.runners[id]; err == nil {
+			r.commit()
+		} else {
+			r.rollback()
+		}
+	}
+	if err != nil {
+		d.ends, d.outputs, d.turns = ends, outputs, turns
+	}
+	return err
+}
+
+func (d *Driver) next(rec *record) int64 {
+	tp := topicPartition{rec.topic, rec.stamp != nil, rec.partition}
 	d.ends[tp]++
 	return d.ends[tp] - 1
 }
@@ -211,65 +237,63 @@ func (d *Driver) sources() string {
 	return strings.Join(names, ", ")
 }
 
-// deliver takes what a task has committed.
-func (d *Driver) deliver(rec record) {
+// emitted takes a record or a heartbeat that a task wrote.
+func (d *Driver) emitted(rec record) {
+	rec.offset = d.next(&rec)
 	if rec.stamp != nil {
-		d.queue(rec)
+		d.deliver(&rec, true)
 		return
 	}
-	rec.offset = d.next(rec)
 	d.outputs[rec.topic] = append(d.outputs[rec.topic], rec)
 }
 
-func (d *Driver) queue(rec record) {
-	rec.offset = d.next(rec)
-	tp := topicPartition{rec.topic, rec.partition}
-	d.waiting[tp] = append(d.waiting[tp], rec)
+// deliver shows a record to the tasks that read its partition.
+func (d *Driver) deliver(rec *record, internal bool) {
+	for _, id := range d.order {
+		r := d.runners[id]
+		for i, in := range r.sub.Inputs {
+			if in.Internal == internal && in.Topic == rec.topic && id.Partition == rec.partition {
+				r.inbox[i] = append(r.inbox[i], *rec)
+			}
+		}
+	}
 }
 
-// drain processes repartition topics until they are empty: partitions take turns at
-// random, records of one partition keep their order.
+// drain processes what waits, and what comes of it, until there is nothing.
 func (d *Driver) drain() error {
 	for {
-		var ready []topicPartition
-		for tp, recs := range d.waiting {
-			if len(recs) > 0 {
-				ready = append(ready, tp)
-			}
-		}
-		if len(ready) == 0 {
-			return nil
-		}
-		slices.SortFunc(ready, func(a, b topicPartition) int {
-			return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
-		})
-		tp := ready[d.rand.IntN(len(ready))]
-		rec := d.waiting[tp][0]
-		d.waiting[tp] = d.waiting[tp][1:]
-		for _, id := range d.order {
-			r := d.runners[id]
-			for i, in := range r.sub.Inputs {
-				if in.Internal && in.Topic == tp.topic && id.Partition == tp.partition && d.news(r, i, &rec) {
-					if err := r.process(i, &rec); err != nil {
-						return err
-					}
-				}
-			}
+		if more, err := d.step(); !more || err != nil {
+			return err
 		}
 	}
 }
 
-// news says whether a record tells its reader anything: heartbeats of a time that it has
-// heard of would echo through the topology for ever.
-func (d *Driver) news(r *runner, input int, rec *record) bool {
-	if rec.stamp.Kind == offsets.Data {
-		return true
+// step processes the first record of an inbox taken at random: partitions take turns,
+// records of one partition keep their order. It is false when nothing waits.
+func (d *Driver) step() (more bool, err error) {
+	type box struct {
+		r     *runner
+		input int
 	}
-	key := heard{r.id, input, rec.stamp.Task}
-	last, ok := d.lastHeard[key]
-	if ok && last.Watermark == rec.stamp.Watermark && last.Kind == rec.stamp.Kind {
-		return false
+	var ready []box
+	for _, id := range d.order {
+		r := d.runners[id]
+		for i := range r.inbox {
+			if len(r.inbox[i]) > 0 {
+				ready = append(ready, box{r, i})
+			}
+		}
 	}
-	d.lastHeard[key] = *rec.stamp
-	return true
+	if len(ready) == 0 {
+		return false, nil
+	}
+	b := ready[d.pick(len(ready))]
+	rec := b.r.inbox[b.input][0]
+	b.r.inbox[b.input] = b.r.inbox[b.input][1:]
+	if !b.r.news(b.input, &rec) {
+		return true, nil
+	}
+	return true, b.r.process(b.input, &rec)
 }
+
+func (d *Driver) pick(n int) int { return rand.New(&d.turns).IntN(n) }

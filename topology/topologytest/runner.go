@@ -25,9 +25,19 @@ type runner struct {
 	sub    *task.Sub
 	task   *task.Task
 	stores []*store
-	floor  int64 // time as the offset metadata would have it
+	inbox  [][]record // what its inputs hold unread
 	work   *record
-	out    []record // of the open record
+	out    []record                // of the open epoch
+	heard  map[heard]offsets.Stamp // the last of each channel, since start
+
+	floor, savedFloor int64 // time as the offset metadata would have it
+	touched           bool  // since the last commit
+}
+
+// heard names a channel: by which input, from whom.
+type heard struct {
+	input int
+	from  offsets.Task
 }
 
 func (r *runner) Store(i int) task.Store { return r.stores[i] }
@@ -59,6 +69,7 @@ func (r *runner) Emit(i int, o *task.Out) error {
 
 // start makes the task as the engine does: over its stores, from its committed time.
 func (r *runner) start() {
+	r.heard = map[heard]offsets.Stamp{}
 	r.task = r.d.graph.Start(r.sub.ID, r.id.Partition, r)
 	for i, in := range r.sub.Inputs {
 		if in.Internal {
@@ -68,37 +79,51 @@ func (r *runner) start() {
 	if err := r.task.Restore(r.floor); err != nil {
 		r.d.t.Fatalf("topologytest: restore task %s: %v", r.id, err)
 	}
-	r.task.Committed()
-	for _, s := range r.stores {
-		s.commit()
-	}
+	r.commit()
 }
 
-// epoch runs f and all that follows from it in this task. An error takes everything back.
+// epoch runs f, ends the epoch and shows others what came of it. Whether it stays is
+// decided by the driver's unit.
 func (r *runner) epoch(f func() error) error {
+	r.touched = true
 	err := f()
 	if err == nil {
 		err = r.task.Flush()
 	}
+	out := r.out
+	r.out, r.work = nil, nil
 	if err != nil {
-		for _, s := range r.stores {
-			s.rollback()
-		}
-		r.task.Rollback()
-		r.out, r.work = nil, nil
 		return err
 	}
+	r.floor = r.task.Watermark()
+	for _, rec := range out {
+		r.d.emitted(rec)
+	}
+	r.heartbeat()
+	return nil
+}
+
+// commit makes the present state the one to go back to.
+func (r *runner) commit() {
 	for _, s := range r.stores {
 		s.commit()
 	}
 	r.task.Committed()
-	r.floor = r.task.Watermark()
-	for _, rec := range r.out {
-		r.d.deliver(rec)
+	r.savedFloor, r.touched = r.floor, false
+}
+
+// rollback goes back to the last commit; what waits belonged to the unit that failed.
+func (r *runner) rollback() {
+	clear(r.inbox)
+	if !r.touched {
+		return
 	}
-	r.out, r.work = nil, nil
-	r.heartbeat()
-	return nil
+	for _, s := range r.stores {
+		s.rollback()
+	}
+	r.task.Rollback()
+	clear(r.heard) // hearing a thing twice does no harm
+	r.floor, r.touched = r.savedFloor, false
 }
 
 // heartbeat tells all partitions of the task's repartition topics how far its time is.
@@ -113,7 +138,7 @@ func (r *runner) heartbeat() {
 			continue
 		}
 		for p := range r.d.partitionsOf(out) {
-			r.d.queue(record{topic: out.Topic, partition: p, stamp: &offsets.Stamp{Kind: kind, Task: r.id, Watermark: r.floor}})
+			r.d.emitted(record{topic: out.Topic, partition: p, stamp: &offsets.Stamp{Kind: kind, Task: r.id, Watermark: r.floor}})
 		}
 	}
 }
@@ -132,4 +157,16 @@ func (r *runner) process(input int, rec *record) error {
 		}
 		return r.task.Process(input, &task.Raw{Key: rec.key, Value: rec.value, Time: rec.time, Topic: rec.topic, Partition: rec.partition, Offset: rec.offset})
 	})
+}
+
+// news says whether a record tells its reader anything: heartbeats of a time that it has
+// heard of would echo through the topology for ever.
+func (r *runner) news(input int, rec *record) bool {
+	if rec.stamp == nil {
+		return true
+	}
+	key := heard{input, rec.stamp.Task}
+	last, ok := r.heard[key]
+	r.heard[key] = *rec.stamp
+	return !ok || rec.stamp.Kind == offsets.Data || last != *rec.stamp
 }

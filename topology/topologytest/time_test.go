@@ -1,0 +1,111 @@
+package topologytest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/weir-stream/weir/topology"
+	"github.com/weir-stream/weir/topology/codec"
+	"github.com/weir-stream/weir/topology/topologytest"
+	"github.com/weir-stream/weir/topology/window"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func hour(key string, h int) topology.Windowed[string] {
+	start := noon.Add(time.Duration(h) * time.Hour)
+	return topology.Windowed[string]{Key: key, Start: start, End: start.Add(time.Hour)}
+}
+
+// Every update of a window, over partitions and restarts, until it closes.
+func TestWindowUpdates(t *testing.T) {
+	for _, partitions := range []int{1, 4} {
+		d := topologytest.New(t, func() (*topology.Plan, error) {
+			b := topology.New("hourly")
+			hours := topology.Window(topology.From(b, readings), window.Tumbling(time.Hour).Grace(time.Minute))
+			topology.Aggregate(hours, "hours", codec.Int64, add).To(perHour)
+			return b.Build()
+		}, topologytest.Partitions(partitions))
+		in, out := topologytest.Input(d, readings), topologytest.Output(d, perHour)
+		rows := topologytest.StoreOf(d, "hours", topology.WindowedKey(codec.String), codec.Int64)
+
+		in.SendAt(noon, "a", 1)
+		d.Restart()
+		in.SendAt(noon.Add(time.Minute), "a", 2)
+		in.SendAt(noon.Add(time.Minute), "b", 3)
+		out.Want(topologytest.KV(hour("a", 0), int64(1)), topologytest.KV(hour("a", 0), int64(3)), topologytest.KV(hour("b", 0), int64(3)))
+		if n, ok := rows.Get(hour("a", 0)); !ok || n != 3 {
+			t.Errorf("store: a = %d, %t; want 3", n, ok)
+		}
+		if _, ok := rows.Get(hour("a", 1)); ok {
+			t.Error("the next hour has a row")
+		}
+		got := map[topology.Windowed[string]]int64{}
+		for k, v := range rows.All() {
+			got[k] = v
+		}
+		if len(got) != 2 || got[hour("a", 0)] != 3 || got[hour("b", 0)] != 3 {
+			t.Errorf("rows %v, want a and b with 3 each", got)
+		}
+
+		d.AdvanceEventTime(noon.Add(time.Hour + 30*time.Second))
+		in.SendAt(noon, "a", 4) // within the grace
+		out.Want(topologytest.KV(hour("a", 0), int64(7)))
+		d.AdvanceEventTime(noon.Add(time.Hour + time.Minute))
+		d.Restart()
+		in.SendAt(noon, "a", 8) // late
+		out.Want()
+		for k := range rows.All() {
+			t.Errorf("row %v of a window that is closed", k)
+		}
+	}
+}
+
+// Final results are the same with restarts between any two steps.
+func TestFinalWindowsThroughRestarts(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		d := topologytest.New(t, hourly, topologytest.Partitions(3))
+		again := func() {
+			if restart {
+				d.Restart()
+			}
+		}
+		in, out := topologytest.Input(d, readings), topologytest.Output(d, perHour)
+		for h := range 3 {
+			for _, k := range []string{"a", "b", "c", "d"} {
+				in.SendAt(noon.Add(time.Duration(h)*time.Hour), k, int64(h+1))
+				again()
+			}
+		}
+		d.AdvanceEventTime(noon.Add(2 * time.Hour))
+		again()
+		out.WantLast(
+			topologytest.KV(hour("a", 0), int64(1)), topologytest.KV(hour("b", 0), int64(1)), topologytest.KV(hour("c", 0), int64(1)), topologytest.KV(hour("d", 0), int64(1)))
+		d.AdvanceEventTime(noon.Add(3 * time.Hour))
+		again()
+		d.AdvanceEventTime(noon.Add(3 * time.Hour))
+		if got := out.Take(); len(got) != 4 || got[0].Value != 2 || got[0].Key.Start != noon.Add(time.Hour) {
+			t.Errorf("got %v, want the second hour of four keys, each once", got)
+		}
+	}
+}
+
+// A source that falls silent, comes back and falls silent again is not waited for, and its
+// readers behind a hop hear that each time.
+func TestSilentAgain(t *testing.T) {
+	d := topologytest.New(t, hourly, topologytest.Partitions(2))
+	in, out := topologytest.Input(d, readings), topologytest.Output(d, perHour)
+	send := func(p int32, at time.Duration) {
+		in.SendRecord(p, topology.Record[string, int64]{Key: "a", Value: 1, Time: noon.Add(at)})
+	}
+	send(0, 0)
+	send(1, 0)
+	for h := range 2 {
+		d.AdvanceProcessingTime(2 * time.Minute) // both are silent
+		send(0, time.Duration(h+1)*time.Hour+time.Minute)
+		if got := out.Take(); len(got) != 1 || got[0].Key != hour("a", h) {
+			t.Errorf("hour %d: got %v, want its window once partition 1 is idle", h, got)
+		}
+		send(1, 0) // it is back, with the time that it had
+	}
+}
