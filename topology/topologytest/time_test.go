@@ -109,3 +109,23 @@ func TestSilentAgain(t *testing.T) {
 		send(1, 0) // it is back, with the time that it had
 	}
 }
+
+// A task without windows keeps no row of what it heard. After a restart it is told again,
+// or time behind it would stand still until every partition had a new record.
+func TestTimeGoesOnThroughARestartInTheMiddle(t *testing.T) {
+	d := topologytest.New(t, func() (*topology.Plan, error) {
+		b := topology.New("two-hops")
+		twice := topology.From(b, readings).Repartition("one").Filter(func(string, int64) (bool, error) { return true, nil }).Repartition("two")
+		hours := topology.Window(twice, window.Tumbling(time.Hour).EmitFinal())
+		topology.Aggregate(hours, "hours", codec.Int64, add).To(perHour)
+		return b.Build()
+	}, topologytest.Partitions(2))
+	in, out := topologytest.Input(d, readings), topologytest.Output(d, perHour)
+	in.SendRecord(0, topology.Record[string, int64]{Key: "a", Value: 1, Time: noon})
+	in.SendRecord(1, topology.Record[string, int64]{Key: "b", Value: 2, Time: noon.Add(3 * time.Hour)})
+	out.Want()
+	d.Restart()
+	out.Want()
+	in.SendRecord(0, topology.Record[string, int64]{Key: "c", Value: 3, Time: noon.Add(2 * time.Hour)})
+	out.Want(topologytest.KV(hour("a", 0), int64(1)))
+}
