@@ -245,7 +245,11 @@ func (l *lane) backlog() bool {
 // rebalance budget the group goes on without us; our tasks stay frozen.
 func (l *lane) await() {
 	budget := l.cfg.rebalanceTimeout/2 - l.now().Sub(l.since)
-	ctx, done := l.inbox.polling(l.ctx, min(max(budget, 0), tickEvery))
+	patience := tickEvery
+	if budget > 0 {
+		patience = min(budget, tickEvery)
+	}
+	ctx, done := l.inbox.polling(l.ctx, patience)
 	<-ctx.Done()
 	done()
 	if budget <= 0 && !l.stalled {

@@ -112,6 +112,12 @@ func virtual(t *testing.T, seed uint64) {
 		return func() error { stop(); return <-done }
 	}
 	stops := map[string]func() error{"a": worker("a"), "b": worker("b")}
+	// All goroutines of a bubble must have ended when it ends, also when it fails.
+	defer func() {
+		for _, stop := range stops {
+			_ = stop()
+		}
+	}()
 	keys := make([]kmsg.Key, 0, len(faultsOf))
 	for k := range kmsg.Key(100) {
 		if faultsOf[k] != nil {
@@ -129,7 +135,9 @@ func virtual(t *testing.T, seed uint64) {
 			c.ShufflePartitionLeaders()
 		case 2:
 			name := []string{"a", "b"}[rnd.IntN(2)]
-			if err := stops[name](); err != nil {
+			stop := stops[name]
+			delete(stops, name)
+			if err := stop(); err != nil {
 				t.Fatalf("stop %s: %v\n%s", name, err, log)
 			}
 			stops[name] = worker(name)
@@ -147,6 +155,7 @@ func virtual(t *testing.T, seed uint64) {
 		err = ta.Check(out, records).Err()
 	}
 	for name, stop := range stops {
+		delete(stops, name)
 		if serr := stop(); serr != nil {
 			err = errors.Join(err, fmt.Errorf("stop %s: %w", name, serr))
 		}

@@ -67,6 +67,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		}
 	}()
 	app, err := openApplication(ctx, w.cfg, w.plan)
+	if err != nil && asked.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
