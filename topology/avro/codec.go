@@ -1,7 +1,7 @@
 package avro
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"os"
 	"reflect"
@@ -12,7 +12,8 @@ import (
 )
 
 // Of encodes T with a schema. A schema that is wrong, or that T does not fit, is reported
-// by every call of the codec; use Parse to see it at once.
+// by every call of the codec, so that it can stand in a variable of a package; use Parse to
+// see it at once.
 func Of[T any](schema string) codec.Codec[T] {
 	c, err := Parse[T](schema)
 	if err != nil {
@@ -23,40 +24,56 @@ func Of[T any](schema string) codec.Codec[T] {
 
 // File is Of with the schema read from a file, once.
 func File[T any](path string) codec.Codec[T] {
-	b, err := os.ReadFile(path)
+	c, err := ParseFile[T](path)
 	if err != nil {
-		return broken[T]{fmt.Errorf("avro schema: %w", err)}
+		return broken[T]{err}
 	}
-	return Of[T](string(b))
+	return c
 }
 
-// Parse is Of that reports errors of the schema.
+// Parse is Of that reports the mistake, instead of a codec that does.
 func Parse[T any](schema string) (codec.Codec[T], error) {
 	c, err := goavro.NewCodec(schema)
 	if err != nil {
 		return nil, fmt.Errorf("avro schema: %w", err)
 	}
-	var parsed any
-	if err := json.Unmarshal([]byte(schema), &parsed); err != nil {
-		parsed = schema // a bare name: string, long ...
+	root, err := parse(schema)
+	if err != nil {
+		return nil, fmt.Errorf("avro schema: %w", err)
 	}
-	p, err := (&planner{named: map[string]*plan{}, schemas: map[string]any{}}).plan(parsed, reflect.TypeFor[T](), "")
+	p, err := planner{}.plan(root, reflect.TypeFor[T]())
 	if err != nil {
 		return nil, fmt.Errorf("avro: %s does not fit the schema: %w", reflect.TypeFor[T](), err)
 	}
-	return avroCodec[T]{c, p}, nil
+	slices := root.anywhere(func(n *node) bool { return n.kind == "bytes" || n.kind == "fixed" })
+	return avroCodec[T]{c, root, p, slices}, nil
+}
+
+// ParseFile is File that reports the mistake, instead of a codec that does.
+func ParseFile[T any](path string) (codec.Codec[T], error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("avro schema: %w", err)
+	}
+	c, err := Parse[T](string(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
 }
 
 // avroCodec is safe for concurrent use: goavro's codec is, and a plan does not change.
 type avroCodec[T any] struct {
-	avro *goavro.Codec
-	plan *plan
+	avro   *goavro.Codec
+	root   *node
+	plan   *plan
+	slices bool // what goavro decodes may be slices of what it was given
 }
 
 func (avroCodec[T]) Name() string { return "avro" }
 
 func (c avroCodec[T]) Append(dst []byte, v T) ([]byte, error) {
-	native, err := c.plan.encode(reflect.ValueOf(&v).Elem())
+	native, err := c.plan.encode(reflect.ValueOf(&v).Elem(), 0)
 	if err != nil {
 		return dst, fmt.Errorf("avro: %w", err)
 	}
@@ -68,21 +85,23 @@ func (c avroCodec[T]) Append(dst []byte, v T) ([]byte, error) {
 }
 
 func (c avroCodec[T]) Decode(src []byte) (v T, err error) {
-	// goavro trusts sizes in the data in places; a value that lies must not end the process.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("avro: %v", p)
-		}
-	}()
-	native, rest, err := c.avro.NativeFromBinary(src)
+	var none T
+	rest, err := new(walk).check(c.root, src, 0)
 	if err != nil {
-		return v, fmt.Errorf("avro: %w", err)
+		return none, fmt.Errorf("avro: %w", err)
 	}
 	if len(rest) > 0 {
-		return v, fmt.Errorf("avro: %d bytes behind the value", len(rest))
+		return none, fmt.Errorf("avro: %d bytes behind the value: is it of another schema, or with the prefix of a registry?", len(rest))
+	}
+	if c.slices {
+		src = bytes.Clone(src)
+	}
+	native, _, err := c.avro.NativeFromBinary(src)
+	if err != nil {
+		return none, fmt.Errorf("avro: %w", err)
 	}
 	if err := c.plan.decode(native, reflect.ValueOf(&v).Elem()); err != nil {
-		return v, fmt.Errorf("avro: %w", err)
+		return none, fmt.Errorf("avro: %w", err)
 	}
 	return v, nil
 }

@@ -2,236 +2,215 @@ package avro
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
 
 // plan says how values of one Go type become goavro's and back.
 type plan struct {
-	encode func(v reflect.Value) (any, error)
+	encode func(v reflect.Value, depth int) (any, error)
 	decode func(native any, dst reflect.Value) error
 }
 
-// planner walks a schema beside a Go type. Named types may be used again, also by
-// themselves.
-type planner struct {
-	named   map[string]*plan // by schema name and Go type
-	schemas map[string]any
+// planner walks a schema beside a Go type. It keeps the plans of records, which may
+// contain themselves.
+type planner map[pair]*plan
+
+type pair struct {
+	node *node
+	t    reflect.Type
 }
 
-var timeType = reflect.TypeFor[time.Time]()
+var (
+	timeType = reflect.TypeFor[time.Time]()
+	mapType  = reflect.TypeFor[map[string]any]()
+)
 
-func (b *planner) plan(schema any, t reflect.Type, path string) (*plan, error) {
-	if t.Kind() == reflect.Interface && t.NumMethod() == 0 {
-		return &plan{
-			encode: func(v reflect.Value) (any, error) { return v.Interface(), nil },
-			decode: func(n any, dst reflect.Value) error {
-				if n != nil {
-					dst.Set(reflect.ValueOf(n))
-				}
-				return nil
-			},
-		}, nil
+func (b planner) plan(n *node, t reflect.Type) (*plan, error) {
+	if t.Kind() == reflect.Interface && t.NumMethod() == 0 || n.kind == "record" && t == mapType {
+		return native, nil
 	}
-	switch s := schema.(type) {
-	case string:
-		if p, ok := b.named[s+" "+t.String()]; ok {
-			return p, nil
-		}
-		if known, ok := b.schemas[s]; ok {
-			return b.plan(known, t, path)
-		}
-		return primitive(s, t, path)
-	case []any:
-		return b.union(s, t, path)
-	case map[string]any:
-		kind, _ := s["type"].(string)
-		switch kind {
-		case "record":
-			return b.record(s, t, path)
-		case "array":
-			return b.array(s["items"], t, path)
-		case "map":
-			return b.table(s["values"], t, path)
-		case "enum":
-			b.schemas[fmt.Sprint(s["name"])] = s
-			return primitive("string", t, path)
-		case "fixed":
-			b.schemas[fmt.Sprint(s["name"])] = s
-			return primitive("bytes", t, path)
-		}
-		if s["logicalType"] == "timestamp-millis" && t == timeType {
-			return &plan{
-				encode: func(v reflect.Value) (any, error) { return v.Interface().(time.Time), nil },
-				decode: func(n any, dst reflect.Value) error {
-					at, ok := n.(time.Time)
-					if !ok {
-						return misfit(path, n, dst)
-					}
-					dst.Set(reflect.ValueOf(at.UTC()))
-					return nil
-				},
-			}, nil
-		}
-		if s["type"] != nil {
-			return b.plan(s["type"], t, path)
-		}
+	if n.logical != "" {
+		return moment(n, t)
 	}
-	return nil, fmt.Errorf("%s: schema %v is not supported", where(path), schema)
+	switch n.kind {
+	case "union":
+		return b.union(n, t)
+	case "record":
+		return b.record(n, t)
+	case "array":
+		return b.array(n, t)
+	case "map":
+		return b.table(n, t)
+	}
+	return primitive(n, t)
 }
 
-func where(path string) string {
-	if path == "" {
-		return "value"
-	}
-	return "field " + path
+// native hands goavro's own values through.
+var native = &plan{
+	encode: func(v reflect.Value, _ int) (any, error) { return v.Interface(), nil },
+	decode: func(n any, dst reflect.Value) error {
+		if n == nil {
+			dst.SetZero()
+			return nil
+		}
+		v := reflect.ValueOf(n)
+		if !v.CanConvert(dst.Type()) {
+			return misfit(n, dst)
+		}
+		dst.Set(v.Convert(dst.Type()))
+		return nil
+	},
 }
 
-func misfit(path string, native any, dst reflect.Value) error {
-	return fmt.Errorf("%s: %T does not fit %s", where(path), native, dst.Type())
+func misfit(native any, dst reflect.Value) error {
+	return fmt.Errorf("%T does not fit %s", native, dst.Type())
 }
 
-// primitive plans numbers, strings, bytes and booleans.
-func primitive(name string, t reflect.Type, path string) (*plan, error) {
-	fits := func(kinds ...reflect.Kind) bool {
-		for _, k := range kinds {
-			if t.Kind() == k {
-				return true
-			}
-		}
-		return false
-	}
-	convert := func(as reflect.Type) *plan {
-		return &plan{
-			encode: func(v reflect.Value) (any, error) { return v.Convert(as).Interface(), nil },
-			decode: func(n any, dst reflect.Value) error {
-				v := reflect.ValueOf(n)
-				if !v.IsValid() || v.Type() != as {
-					return misfit(path, n, dst)
-				}
-				if dst.CanInt() && dst.OverflowInt(v.Int()) {
-					return fmt.Errorf("%s: %d does not fit %s", where(path), v.Int(), dst.Type())
-				}
-				dst.Set(v.Convert(dst.Type()))
-				return nil
-			},
-		}
-	}
-	switch {
-	case name == "string" && fits(reflect.String):
-		return convert(reflect.TypeFor[string]()), nil
-	case name == "boolean" && fits(reflect.Bool):
-		return convert(reflect.TypeFor[bool]()), nil
-	case name == "int" && fits(reflect.Int32, reflect.Int, reflect.Int16, reflect.Int8, reflect.Int64):
-		p := convert(reflect.TypeFor[int32]())
-		encode := p.encode
-		p.encode = func(v reflect.Value) (any, error) {
-			if n := v.Int(); n < math.MinInt32 || n > math.MaxInt32 {
-				return nil, fmt.Errorf("%s: %d is too large for an Avro int", where(path), n)
-			}
-			return encode(v)
-		}
-		return p, nil
-	case name == "long" && fits(reflect.Int64, reflect.Int):
-		return convert(reflect.TypeFor[int64]()), nil
-	case name == "float" && fits(reflect.Float32, reflect.Float64):
-		return convert(reflect.TypeFor[float32]()), nil
-	case name == "double" && fits(reflect.Float64):
-		return convert(reflect.TypeFor[float64]()), nil
-	case name == "bytes" && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
-		return convert(reflect.TypeFor[[]byte]()), nil
-	}
-	return nil, fmt.Errorf("%s: Avro %s does not fit %s", where(path), name, t)
+// primitives are goavro's types for those of Avro, and the kinds of Go that hold them.
+var primitives = map[string]struct {
+	native reflect.Type
+	kinds  []reflect.Kind
+}{
+	"boolean": {reflect.TypeFor[bool](), []reflect.Kind{reflect.Bool}},
+	"string":  {reflect.TypeFor[string](), []reflect.Kind{reflect.String}},
+	"enum":    {reflect.TypeFor[string](), []reflect.Kind{reflect.String}},
+	"int":     {reflect.TypeFor[int32](), []reflect.Kind{reflect.Int32, reflect.Int, reflect.Int64}},
+	"long":    {reflect.TypeFor[int64](), []reflect.Kind{reflect.Int64, reflect.Int}},
+	"float":   {reflect.TypeFor[float32](), []reflect.Kind{reflect.Float32}},
+	"double":  {reflect.TypeFor[float64](), []reflect.Kind{reflect.Float64}},
+	"bytes":   {reflect.TypeFor[[]byte](), []reflect.Kind{reflect.Slice}},
+	"fixed":   {reflect.TypeFor[[]byte](), []reflect.Kind{reflect.Slice}},
 }
 
-// union is null and one type: a pointer.
-func (b *planner) union(branches []any, t reflect.Type, path string) (*plan, error) {
-	if len(branches) != 2 || t.Kind() != reflect.Pointer || branches[0] != "null" && branches[1] != "null" {
-		return nil, fmt.Errorf("%s: a union must be of null and one type, and the Go type a pointer (or any); it is %s", where(path), t)
+func primitive(n *node, t reflect.Type) (*plan, error) {
+	p, ok := primitives[n.kind]
+	if !ok || !slices.Contains(p.kinds, t.Kind()) || t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
+		return nil, fmt.Errorf("Avro %s does not fit %s", n.kind, t)
 	}
-	some := branches[0]
-	if some == "null" {
-		some = branches[1]
-	}
-	inner, err := b.plan(some, t.Elem(), path)
-	if err != nil {
-		return nil, err
-	}
-	name := branchName(some)
 	return &plan{
-		encode: func(v reflect.Value) (any, error) {
-			if v.IsNil() {
-				return nil, nil
+		encode: func(v reflect.Value, _ int) (any, error) {
+			if n.kind == "int" && (v.Int() < math.MinInt32 || v.Int() > math.MaxInt32) {
+				return nil, fmt.Errorf("%d is too large for an Avro int", v.Int())
 			}
-			n, err := inner.encode(v.Elem())
-			return map[string]any{name: n}, err
+			if n.kind == "enum" && !slices.Contains(n.symbols, v.String()) {
+				return nil, fmt.Errorf("%q is none of %s", v.String(), strings.Join(n.symbols, ", "))
+			}
+			return v.Convert(p.native).Interface(), nil
 		},
-		decode: func(n any, dst reflect.Value) error {
-			if n == nil {
-				dst.SetZero()
-				return nil
+		decode: func(native any, dst reflect.Value) error {
+			v := reflect.ValueOf(native)
+			if !v.IsValid() || v.Type() != p.native {
+				return misfit(native, dst)
 			}
-			m, ok := n.(map[string]any)
-			if !ok || len(m) != 1 {
-				return misfit(path, n, dst)
+			if dst.CanInt() && dst.OverflowInt(v.Int()) {
+				return fmt.Errorf("%d does not fit %s", v.Int(), dst.Type())
 			}
-			dst.Set(reflect.New(t.Elem()))
-			for _, v := range m {
-				return inner.decode(v, dst.Elem())
-			}
+			dst.Set(v.Convert(dst.Type()))
 			return nil
 		},
 	}, nil
 }
 
-// branchName is how goavro calls a branch of a union.
-func branchName(schema any) string {
-	s, ok := schema.(map[string]any)
-	if !ok {
-		return fmt.Sprint(schema)
+// moment plans the logical types that are a time.Time. Goavro reads them so; it writes
+// them from numbers too, which keeps rounding here: down, also before 1970.
+func moment(n *node, t reflect.Type) (*plan, error) {
+	var number func(time.Time) any
+	switch n.logical {
+	case "timestamp-millis":
+		number = func(at time.Time) any { return at.UnixMilli() }
+	case "timestamp-micros":
+		number = func(at time.Time) any { return at.UnixMicro() }
+	default:
+		return nil, fmt.Errorf("Avro %s needs a field of type any, which gets goavro's value; it is %s", n.logical, t)
 	}
-	if name, ok := s["name"].(string); ok {
-		if ns, ok := s["namespace"].(string); ok && !strings.Contains(name, ".") {
-			return ns + "." + name
-		}
-		return name
+	if t != timeType {
+		return nil, fmt.Errorf("Avro %s needs time.Time; it is %s", n.logical, t)
 	}
-	if logical, ok := s["logicalType"].(string); ok {
-		return fmt.Sprintf("%v.%s", s["type"], logical)
-	}
-	return fmt.Sprint(s["type"])
+	return &plan{
+		encode: func(v reflect.Value, _ int) (any, error) { return number(v.Interface().(time.Time)), nil },
+		decode: func(native any, dst reflect.Value) error {
+			at, ok := native.(time.Time)
+			if !ok {
+				return misfit(native, dst)
+			}
+			dst.Set(reflect.ValueOf(at.UTC()))
+			return nil
+		},
+	}, nil
 }
 
-func (b *planner) array(items any, t reflect.Type, path string) (*plan, error) {
-	if t.Kind() != reflect.Slice {
-		return nil, fmt.Errorf("%s: an Avro array does not fit %s", where(path), t)
+// union is null and one type: a pointer.
+func (b planner) union(n *node, t reflect.Type) (*plan, error) {
+	var some *node
+	for _, branch := range n.branches {
+		if branch.kind != "null" {
+			some = branch
+		}
 	}
-	inner, err := b.plan(items, t.Elem(), path+"[]")
+	if len(n.branches) != 2 || some == nil || t.Kind() != reflect.Pointer {
+		return nil, fmt.Errorf("a union must be of null and one type, and the Go type a pointer (or any); it is %s", t)
+	}
+	inner, err := b.plan(some, t.Elem())
 	if err != nil {
 		return nil, err
 	}
 	return &plan{
-		encode: func(v reflect.Value) (any, error) {
+		encode: func(v reflect.Value, depth int) (any, error) {
+			if v.IsNil() {
+				return nil, nil
+			}
+			native, err := inner.encode(v.Elem(), depth)
+			return map[string]any{some.name: native}, err
+		},
+		decode: func(native any, dst reflect.Value) error {
+			if native == nil {
+				dst.SetZero()
+				return nil
+			}
+			m, ok := native.(map[string]any)
+			value, there := m[some.name]
+			if !ok || !there {
+				return misfit(native, dst)
+			}
+			dst.Set(reflect.New(t.Elem()))
+			return inner.decode(value, dst.Elem())
+		},
+	}, nil
+}
+
+func (b planner) array(n *node, t reflect.Type) (*plan, error) {
+	if t.Kind() != reflect.Slice {
+		return nil, fmt.Errorf("Avro array does not fit %s", t)
+	}
+	inner, err := b.plan(n.items, t.Elem())
+	if err != nil {
+		return nil, under("[]", err)
+	}
+	return &plan{
+		encode: func(v reflect.Value, depth int) (any, error) {
 			out := make([]any, v.Len())
 			for i := range out {
 				var err error
-				if out[i], err = inner.encode(v.Index(i)); err != nil {
-					return nil, err
+				if out[i], err = inner.encode(v.Index(i), depth+1); err != nil {
+					return nil, under(fmt.Sprintf("[%d]", i), err)
 				}
 			}
 			return out, nil
 		},
-		decode: func(n any, dst reflect.Value) error {
-			in, ok := n.([]any)
+		decode: func(native any, dst reflect.Value) error {
+			in, ok := native.([]any)
 			if !ok {
-				return misfit(path, n, dst)
+				return misfit(native, dst)
 			}
 			dst.Set(reflect.MakeSlice(t, len(in), len(in)))
 			for i, v := range in {
 				if err := inner.decode(v, dst.Index(i)); err != nil {
-					return err
+					return under(fmt.Sprintf("[%d]", i), err)
 				}
 			}
 			return nil
@@ -239,36 +218,36 @@ func (b *planner) array(items any, t reflect.Type, path string) (*plan, error) {
 	}, nil
 }
 
-func (b *planner) table(values any, t reflect.Type, path string) (*plan, error) {
+func (b planner) table(n *node, t reflect.Type) (*plan, error) {
 	if t.Kind() != reflect.Map || t.Key().Kind() != reflect.String {
-		return nil, fmt.Errorf("%s: an Avro map does not fit %s", where(path), t)
+		return nil, fmt.Errorf("Avro map does not fit %s", t)
 	}
-	inner, err := b.plan(values, t.Elem(), path+"{}")
+	inner, err := b.plan(n.items, t.Elem())
 	if err != nil {
-		return nil, err
+		return nil, under("[]", err)
 	}
 	return &plan{
-		encode: func(v reflect.Value) (any, error) {
+		encode: func(v reflect.Value, depth int) (any, error) {
 			out := make(map[string]any, v.Len())
 			for it := v.MapRange(); it.Next(); {
-				n, err := inner.encode(it.Value())
+				value, err := inner.encode(it.Value(), depth+1)
 				if err != nil {
-					return nil, err
+					return nil, under(fmt.Sprintf("[%q]", it.Key().String()), err)
 				}
-				out[it.Key().String()] = n
+				out[it.Key().String()] = value
 			}
 			return out, nil
 		},
-		decode: func(n any, dst reflect.Value) error {
-			in, ok := n.(map[string]any)
+		decode: func(native any, dst reflect.Value) error {
+			in, ok := native.(map[string]any)
 			if !ok {
-				return misfit(path, n, dst)
+				return misfit(native, dst)
 			}
 			dst.Set(reflect.MakeMapWithSize(t, len(in)))
-			for k, v := range in {
+			for _, k := range slices.Sorted(maps.Keys(in)) {
 				one := reflect.New(t.Elem()).Elem()
-				if err := inner.decode(v, one); err != nil {
-					return err
+				if err := inner.decode(in[k], one); err != nil {
+					return under(fmt.Sprintf("[%q]", k), err)
 				}
 				dst.SetMapIndex(reflect.ValueOf(k).Convert(t.Key()), one)
 			}
@@ -277,66 +256,64 @@ func (b *planner) table(values any, t reflect.Type, path string) (*plan, error) 
 	}, nil
 }
 
-// record plans a struct, or goavro's own map.
-func (b *planner) record(s map[string]any, t reflect.Type, path string) (*plan, error) {
-	name := branchName(s)
-	b.schemas[name], b.schemas[fmt.Sprint(s["name"])] = s, s
-	if t == reflect.TypeFor[map[string]any]() {
-		return b.plan(s, reflect.TypeFor[any](), path)
-	}
+func (b planner) record(n *node, t reflect.Type) (*plan, error) {
 	if t.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("%s: an Avro record does not fit %s", where(path), t)
+		return nil, fmt.Errorf("Avro record %s does not fit %s", n.name, t)
+	}
+	if p, ok := b[pair{n, t}]; ok {
+		return p, nil
 	}
 	p := new(plan)
-	b.named[name+" "+t.String()] = p // before its fields: it may contain itself
-	b.named[fmt.Sprint(s["name"])+" "+t.String()] = p
-	type field struct {
+	b[pair{n, t}] = p // before its fields: it may contain itself
+	type member struct {
 		name  string
 		index int
 		plan  *plan
 	}
-	var fields []field
-	used := map[int]bool{}
-	list, _ := s["fields"].([]any)
-	for _, f := range list {
-		f, _ := f.(map[string]any)
-		fname := fmt.Sprint(f["name"])
-		i := fieldOf(t, fname)
+	var members []member
+	used := map[int]string{}
+	for _, f := range n.fields {
+		i := fieldOf(t, f.name)
 		if i < 0 {
-			return nil, fmt.Errorf("%s: %s has no field for %q", where(path), t, fname)
+			return nil, fmt.Errorf("%s has no field for %q", t, f.name)
 		}
-		at := strings.TrimPrefix(path+"."+fname, ".")
-		inner, err := b.plan(f["type"], t.Field(i).Type, at)
+		if other, ok := used[i]; ok {
+			return nil, fmt.Errorf("%s.%s would be for both %q and %q: tag the fields", t, t.Field(i).Name, other, f.name)
+		}
+		inner, err := b.plan(f.node, t.Field(i).Type)
 		if err != nil {
-			return nil, err
+			return nil, under("."+f.name, err)
 		}
-		used[i] = true
-		fields = append(fields, field{fname, i, inner})
+		used[i] = f.name
+		members = append(members, member{f.name, i, inner})
 	}
 	for i := range t.NumField() {
-		if f := t.Field(i); f.IsExported() && !used[i] && f.Tag.Get("avro") != "-" {
-			return nil, fmt.Errorf("%s: the schema has no field for %s.%s (tag it `avro:\"-\"` to leave it out)", where(path), t, f.Name)
+		if f := t.Field(i); f.IsExported() && used[i] == "" && f.Tag.Get("avro") != "-" {
+			return nil, fmt.Errorf("the schema has no field for %s.%s (tag it `avro:\"-\"` to leave it out)", t, f.Name)
 		}
 	}
-	p.encode = func(v reflect.Value) (any, error) {
-		out := make(map[string]any, len(fields))
-		for _, f := range fields {
-			n, err := f.plan.encode(v.Field(f.index))
+	p.encode = func(v reflect.Value, depth int) (any, error) {
+		if depth > maxDepth { // a value that points to itself has no end
+			return nil, errDeep
+		}
+		out := make(map[string]any, len(members))
+		for _, m := range members {
+			native, err := m.plan.encode(v.Field(m.index), depth+1)
 			if err != nil {
-				return nil, err
+				return nil, under("."+m.name, err)
 			}
-			out[f.name] = n
+			out[m.name] = native
 		}
 		return out, nil
 	}
-	p.decode = func(n any, dst reflect.Value) error {
-		in, ok := n.(map[string]any)
+	p.decode = func(native any, dst reflect.Value) error {
+		in, ok := native.(map[string]any)
 		if !ok {
-			return misfit(path, n, dst)
+			return misfit(native, dst)
 		}
-		for _, f := range fields {
-			if err := f.plan.decode(in[f.name], dst.Field(f.index)); err != nil {
-				return err
+		for _, m := range members {
+			if err := m.plan.decode(in[m.name], dst.Field(m.index)); err != nil {
+				return under("."+m.name, err)
 			}
 		}
 		return nil
@@ -347,13 +324,13 @@ func (b *planner) record(s map[string]any, t reflect.Type, path string) (*plan, 
 // fieldOf finds the struct field of a schema field: by tag, else by name.
 func fieldOf(t reflect.Type, name string) int {
 	for i := range t.NumField() {
-		if t.Field(i).Tag.Get("avro") == name {
+		if f := t.Field(i); f.IsExported() && f.Tag.Get("avro") == name {
 			return i
 		}
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.IsExported() && f.Tag.Get("avro") == "" && strings.EqualFold(f.Name, strings.ReplaceAll(name, "_", "")) {
+		if f.IsExported() && f.Tag.Get("avro") == "" && (strings.EqualFold(f.Name, name) || strings.EqualFold(f.Name, strings.ReplaceAll(name, "_", ""))) {
 			return i
 		}
 	}
