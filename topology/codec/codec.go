@@ -55,7 +55,7 @@ var (
 	Bytes   Codec[[]byte]    = bytesCodec{}   // decoding copies: one allocation
 	String  Codec[string]    = stringCodec{}  // UTF-8 is not checked; decoding allocates once
 	Int64   Codec[int64]     = int64Codec{}   // 8 bytes
-	Float64 Codec[float64]   = float64Codec{} // 8 bytes, IEEE 754
+	Float64 Codec[float64]   = float64Codec{} // 8 bytes, IEEE 754; no key: 0 and -0 are equal and differ in bytes
 	Bool    Codec[bool]      = boolCodec{}    // 1 byte, 0 or 1
 	Time    Codec[time.Time] = timeCodec{}    // milliseconds since 1970 as Int64, UTC
 	UUID    Codec[[16]byte]  = uuidCodec{}    // 16 bytes
