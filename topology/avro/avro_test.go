@@ -109,7 +109,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"bad schema":    {second(Parse[half](`{"type": "nothing"}`)), "schema"},
 		"missing field": {second(Parse[half](strings.Replace(one, `"a"`, `"b"`, 1))), `no field for "b"`},
 		"extra field":   {second(Parse[twice](one)), "no field for avro.twice.B"},
-		"wrong type":    {second(Parse[half](strings.Replace(one, `"long"`, `"string"`, 1))), "field a: Avro string does not fit int64"},
+		"wrong type":    {second(Parse[half](strings.Replace(one, `"long"`, `"string"`, 1))), "field a: schema type string does not fit int64"},
 		"plain union":   {second(Parse[half](strings.Replace(one, `"long"`, `["null", "long"]`, 1))), "pointer"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {

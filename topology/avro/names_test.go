@@ -75,8 +75,8 @@ func TestTimes(t *testing.T) {
 	}
 	type number struct{ At int64 }
 	for schema, want := range map[string]string{
-		millis: "field at: Avro timestamp-millis needs time.Time",
-		strings.NewReplacer("long", "int", "timestamp-millis", "date").Replace(millis): "field at: Avro date needs a field of type any",
+		millis: "field at: schema type timestamp-millis needs time.Time",
+		strings.NewReplacer("long", "int", "timestamp-millis", "date").Replace(millis): "field at: schema type date needs a field of type any",
 	} {
 		if _, err := Parse[number](schema); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

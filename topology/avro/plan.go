@@ -90,7 +90,7 @@ var primitives = map[string]struct {
 func primitive(n *node, t reflect.Type) (*plan, error) {
 	p, ok := primitives[n.kind]
 	if !ok || !slices.Contains(p.kinds, t.Kind()) || t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
-		return nil, fmt.Errorf("Avro %s does not fit %s", n.kind, t)
+		return nil, fmt.Errorf("schema type %s does not fit %s", n.kind, t)
 	}
 	return &plan{
 		encode: func(v reflect.Value, _ int) (any, error) {
@@ -126,10 +126,10 @@ func moment(n *node, t reflect.Type) (*plan, error) {
 	case "timestamp-micros":
 		number = func(at time.Time) any { return at.UnixMicro() }
 	default:
-		return nil, fmt.Errorf("Avro %s needs a field of type any, which gets goavro's value; it is %s", n.logical, t)
+		return nil, fmt.Errorf("schema type %s needs a field of type any, which gets goavro's value; it is %s", n.logical, t)
 	}
 	if t != timeType {
-		return nil, fmt.Errorf("Avro %s needs time.Time; it is %s", n.logical, t)
+		return nil, fmt.Errorf("schema type %s needs time.Time; it is %s", n.logical, t)
 	}
 	return &plan{
 		encode: func(v reflect.Value, _ int) (any, error) { return number(v.Interface().(time.Time)), nil },
@@ -185,7 +185,7 @@ func (b planner) union(n *node, t reflect.Type) (*plan, error) {
 
 func (b planner) array(n *node, t reflect.Type) (*plan, error) {
 	if t.Kind() != reflect.Slice {
-		return nil, fmt.Errorf("Avro array does not fit %s", t)
+		return nil, fmt.Errorf("schema type array does not fit %s", t)
 	}
 	inner, err := b.plan(n.items, t.Elem())
 	if err != nil {
@@ -220,7 +220,7 @@ func (b planner) array(n *node, t reflect.Type) (*plan, error) {
 
 func (b planner) table(n *node, t reflect.Type) (*plan, error) {
 	if t.Kind() != reflect.Map || t.Key().Kind() != reflect.String {
-		return nil, fmt.Errorf("Avro map does not fit %s", t)
+		return nil, fmt.Errorf("schema type map does not fit %s", t)
 	}
 	inner, err := b.plan(n.items, t.Elem())
 	if err != nil {
@@ -258,7 +258,7 @@ func (b planner) table(n *node, t reflect.Type) (*plan, error) {
 
 func (b planner) record(n *node, t reflect.Type) (*plan, error) {
 	if t.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("Avro record %s does not fit %s", n.name, t)
+		return nil, fmt.Errorf("schema type record %s does not fit %s", n.name, t)
 	}
 	if p, ok := b[pair{n, t}]; ok {
 		return p, nil
