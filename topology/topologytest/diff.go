@@ -56,6 +56,10 @@ func show(v any) string {
 	return fmt.Sprintf("%+v", v)
 }
 
+// maxPairs bounds what compare remembers to find the fewest changes; beyond, it goes line
+// by line.
+const maxPairs = 1 << 22
+
 // compare shows both sides line by line, with as few changes as there can be: "-" is
 // missing, "+" is too much.
 func compare(t testing.TB, topic string, got, want []item) {
@@ -63,6 +67,49 @@ func compare(t testing.TB, topic string, got, want []item) {
 	if slices.EqualFunc(got, want, item.equal) {
 		return
 	}
+	var l listing
+	for len(got) > 0 && len(want) > 0 && got[0].equal(want[0]) {
+		l.add("  ", got[0])
+		got, want = got[1:], want[1:]
+	}
+	var tail []item
+	for len(got) > 0 && len(want) > 0 && got[len(got)-1].equal(want[len(want)-1]) {
+		tail = append(tail, got[len(got)-1])
+		got, want = got[:len(got)-1], want[:len(want)-1]
+	}
+	slices.Reverse(tail)
+	if len(got)*len(want) > maxPairs {
+		l.byLine(got, want)
+	} else {
+		l.byFewest(got, want)
+	}
+	for _, i := range tail {
+		l.add("  ", i)
+	}
+	t.Errorf("topologytest: output of %s (- wanted, + got):%s", topic, l)
+}
+
+// listing is what compare shows: lines that begin with "- ", "+ " or two spaces.
+type listing []string
+
+func (l *listing) add(sign string, i item) { *l = append(*l, sign+i.text) }
+
+func (l *listing) byLine(got, want []item) {
+	for i := range max(len(got), len(want)) {
+		if i < len(got) && i < len(want) && got[i].equal(want[i]) {
+			l.add("  ", got[i])
+			continue
+		}
+		if i < len(want) {
+			l.add("- ", want[i])
+		}
+		if i < len(got) {
+			l.add("+ ", got[i])
+		}
+	}
+}
+
+func (l *listing) byFewest(got, want []item) {
 	// same[i][j] is how many lines of got[i:] and want[j:] can be kept.
 	same := make([][]int, len(got)+1)
 	for i := range same {
@@ -75,19 +122,57 @@ func compare(t testing.TB, topic string, got, want []item) {
 			}
 		}
 	}
-	var b strings.Builder
 	for i, j := 0, 0; i < len(got) || j < len(want); {
 		switch {
 		case i < len(got) && j < len(want) && got[i].equal(want[j]):
-			fmt.Fprintf(&b, "\n  %s", got[i].text)
+			l.add("  ", got[i])
 			i, j = i+1, j+1
 		case j < len(want) && (i == len(got) || same[i][j+1] >= same[i+1][j]):
-			fmt.Fprintf(&b, "\n- %s", want[j].text)
+			l.add("- ", want[j])
 			j++
 		default:
-			fmt.Fprintf(&b, "\n+ %s", got[i].text)
+			l.add("+ ", got[i])
 			i++
 		}
 	}
-	t.Errorf("topologytest: output of %s (- wanted, + got):%s", topic, b.String())
+}
+
+// around is how many equal lines are shown beside a change.
+const around = 3
+
+// String is the lines, with long runs of equal ones left out.
+func (l listing) String() string {
+	var b strings.Builder
+	for i := 0; i < len(l); {
+		n := 0 // equal lines from here
+		for i+n < len(l) && l[i+n][0] == ' ' {
+			n++
+		}
+		head, tail := around, around // after the change before, before the change behind
+		if i == 0 {
+			head = 0
+		}
+		if i+n == len(l) {
+			tail = 0
+		}
+		if n > head+tail+1 {
+			b.WriteString(lines(l[i : i+head]))
+			fmt.Fprintf(&b, "\n  ... %d equal", n-head-tail)
+			b.WriteString(lines(l[i+n-tail : i+n]))
+		} else {
+			b.WriteString(lines(l[i : i+n]))
+		}
+		if i += n; i < len(l) {
+			b.WriteString(lines(l[i : i+1]))
+			i++
+		}
+	}
+	return b.String()
+}
+
+func lines(ls []string) string {
+	if len(ls) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(ls, "\n")
 }

@@ -41,7 +41,7 @@ type topicPartition struct {
 type Option func(*Driver)
 
 // Partitions is the number of partitions of every topic. Default: 1. Repartition topics
-// with a number of their own keep it.
+// with a number of their own, or of the Builder's InternalPartitions, keep it.
 func Partitions(n int) Option { return func(d *Driver) { d.partitions = int32(n) } }
 
 // Seed makes the partitions of repartition topics take turns in another order. Each seed
@@ -69,6 +69,12 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 	}
 	for s := range d.graph.Subs {
 		sub := &d.graph.Subs[s]
+		for _, in := range sub.Inputs {
+			if first := sub.Inputs[0]; d.partitionsIn(in) != d.partitionsIn(first) { // the engine refuses them at start, too
+				t.Fatalf("topologytest: %s has %d partitions, %s has %d, and they are merged: give Partitions the number of the repartition topic, or the other way round",
+					first.Topic, d.partitionsIn(first), in.Topic, d.partitionsIn(in))
+			}
+		}
 		for p := range d.tasksOf(s) {
 			r := &runner{d: d, id: offsets.Task{Sub: int32(s), Partition: p}, sub: sub, floor: offsets.NoTime, savedFloor: offsets.NoTime, inbox: make([][]record, len(sub.Inputs))}
 			for range sub.Stores {
@@ -83,8 +89,9 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 }
 
 // tasksOf is the number of tasks of a sub-topology: its inputs' partitions.
-func (d *Driver) tasksOf(sub int) int32 {
-	in := d.graph.Subs[sub].Inputs[0]
+func (d *Driver) tasksOf(sub int) int32 { return d.partitionsIn(d.graph.Subs[sub].Inputs[0]) }
+
+func (d *Driver) partitionsIn(in task.Input) int32 {
 	if !in.Internal {
 		return d.partitions
 	}
@@ -100,7 +107,7 @@ func (d *Driver) tasksOf(sub int) int32 {
 
 func (d *Driver) partitionsOf(o *task.Output) int32 {
 	if o.Internal {
-		return cmp.Or(int32(o.Partitions), d.partitions)
+		return cmp.Or(int32(o.Partitions), int32(d.plan.InternalPartitions()), d.partitions)
 	}
 	return d.partitions
 }
@@ -134,8 +141,17 @@ func (d *Driver) Restart() {
 // partitions had got there, and lets everything that is due fire.
 func (d *Driver) AdvanceEventTime(to time.Time) {
 	d.t.Helper()
+	if err := d.TryAdvanceEventTime(to); err != nil {
+		d.t.Fatalf("topologytest: advance event time: %v", err)
+	}
+}
+
+// TryAdvanceEventTime is AdvanceEventTime that returns the error of what was due, a
+// *task.OperatorError, instead of failing the test. Time has not moved then.
+func (d *Driver) TryAdvanceEventTime(to time.Time) error {
+	d.t.Helper()
 	d.settle()
-	err := d.unit(func() error {
+	return d.unit(func() error {
 		for _, id := range d.order {
 			r := d.runners[id]
 			for i, in := range r.sub.Inputs {
@@ -149,9 +165,6 @@ func (d *Driver) AdvanceEventTime(to time.Time) {
 		}
 		return d.drain()
 	})
-	if err != nil {
-		d.t.Fatalf("topologytest: advance event time: %v", err)
-	}
 }
 
 // AdvanceProcessingTime moves the wall clock, which makes silent sources idle.

@@ -158,3 +158,50 @@ func TestOffsetOfTheFailedRecord(t *testing.T) {
 		t.Errorf("SendBytes of what does not decode said %q", j.said)
 	}
 }
+
+// Time that cannot move, because what is due fails, has not moved; nor has anything else.
+func TestFailedAdvanceHasNoEffect(t *testing.T) {
+	broken := true
+	start := func() *topologytest.Driver {
+		return topologytest.New(t, func() (*topology.Plan, error) {
+			b := topology.New("due")
+			hours := topology.Window(topology.From(b, readings), window.Tumbling(time.Hour).EmitFinal())
+			final := topology.Aggregate(hours, "sums", codec.Int64, add).ToStream()
+			final.Peek(func(k topology.Windowed[string], _ int64) error {
+				if broken && k.Key == "b" {
+					return errRefused
+				}
+				return nil
+			}).To(perHour)
+			return b.Build()
+		}, topologytest.Partitions(3))
+	}
+	d, clean := start(), start()
+	for _, d := range []*topologytest.Driver{d, clean} {
+		in := topologytest.Input(d, readings)
+		for i, key := range []string{"a", "b", "c", "d"} {
+			in.SendAt(noon, key, int64(i))
+		}
+	}
+	for range 2 {
+		var oe *task.OperatorError
+		if err := d.TryAdvanceEventTime(noon.Add(time.Hour)); !errors.As(err, &oe) || !errors.Is(err, errRefused) || !strings.HasPrefix(oe.Node, "peek") {
+			t.Fatalf("%v: want the error of peek", err)
+		}
+		if got, want := d.String(), clean.String(); got != want {
+			t.Fatalf("the failed advance had an effect.\nwant:\n%s\ngot:\n%s", want, got)
+		}
+		d.Restart()
+	}
+	broken = false
+	for _, d := range []*topologytest.Driver{d, clean} {
+		topologytest.Input(d, readings).SendAt(noon, "a", 5) // not late: time stood still
+		d.AdvanceEventTime(noon.Add(time.Hour))
+	}
+	if got, want := d.String(), clean.String(); got != want {
+		t.Errorf("with the failed advance:\n%s\nwithout:\n%s", got, want)
+	}
+	topologytest.Output(d, perHour).WantLast(
+		topologytest.KV(hour("a", 0), int64(5)), topologytest.KV(hour("b", 0), int64(1)),
+		topologytest.KV(hour("c", 0), int64(2)), topologytest.KV(hour("d", 0), int64(3)))
+}

@@ -36,7 +36,8 @@ func (s Source[K, V]) SendAt(at time.Time, key K, value V) {
 	s.mustSend(-1, topology.Record[K, V]{Key: key, Value: value, Time: at})
 }
 
-// SendRecord sends a record to a partition, with its time and headers.
+// SendRecord sends a record to a partition, with its time and headers. Partition -1 is
+// that of its key.
 func (s Source[K, V]) SendRecord(partition int32, r topology.Record[K, V]) {
 	s.d.t.Helper()
 	s.mustSend(partition, r)
@@ -57,7 +58,12 @@ func (s Source[K, V]) TrySend(key K, value V) error {
 
 // TrySendAt is SendAt that returns the error.
 func (s Source[K, V]) TrySendAt(at time.Time, key K, value V) error {
-	rec, err := s.encode(-1, topology.Record[K, V]{Key: key, Value: value, Time: at})
+	return s.TrySendRecord(-1, topology.Record[K, V]{Key: key, Value: value, Time: at})
+}
+
+// TrySendRecord is SendRecord that returns the error.
+func (s Source[K, V]) TrySendRecord(partition int32, r topology.Record[K, V]) error {
+	rec, err := s.encode(partition, r)
 	if err != nil {
 		return err
 	}

@@ -5,28 +5,45 @@ import (
 	"slices"
 )
 
-// store is a task's byte store in memory, with the open record's changes beside it.
+// store is a task's byte store in memory, with the open record's changes beside it. What
+// it gives is spoiled as soon as the engine's stores may reuse it: who keeps it too long
+// gets a wrong value here, too.
 type store struct {
 	rows map[string][]byte
 	undo map[string][]byte // what rows held before the open record; nil: nothing
+	lent []byte            // by the last Get
 }
 
 func newStore() *store { return &store{rows: map[string][]byte{}, undo: map[string][]byte{}} }
 
+func spoil(b []byte) {
+	for i := range b {
+		b[i] = 0xdb
+	}
+}
+
+// expire ends the life of what Get gave. It comes last in a call: its arguments may be of
+// those bytes.
+func (s *store) expire() { spoil(s.lent); s.lent = nil }
+
 func (s *store) Get(key []byte) ([]byte, bool, error) {
 	v, ok := s.rows[string(key)]
-	return bytes.Clone(v), ok, nil // a clone, so that keeping it too long shows as a wrong value
+	s.expire()
+	s.lent = bytes.Clone(v)
+	return s.lent, ok, nil
 }
 
 func (s *store) Put(key, value []byte) error {
 	s.remember(key)
 	s.rows[string(key)] = append([]byte{}, value...)
+	s.expire()
 	return nil
 }
 
 func (s *store) Delete(key []byte) error {
 	s.remember(key)
 	delete(s.rows, string(key))
+	s.expire()
 	return nil
 }
 
@@ -37,8 +54,17 @@ func (s *store) remember(key []byte) {
 }
 
 func (s *store) Range(lo, hi []byte, f func(key, value []byte) bool) error {
+	from, to, open := string(lo), string(hi), hi == nil
+	s.expire()
 	for _, k := range s.keys() {
-		if k >= string(lo) && (hi == nil || k < string(hi)) && !f([]byte(k), bytes.Clone(s.rows[k])) {
+		if k < from || !open && k >= to {
+			continue
+		}
+		key, value := []byte(k), bytes.Clone(s.rows[k])
+		more := f(key, value)
+		spoil(key)
+		spoil(value)
+		if !more {
 			break
 		}
 	}

@@ -56,6 +56,31 @@ func TestEveryUpdateInOrder(t *testing.T) {
 	topologytest.Output(d, counts).Want(topologytest.KV("a", int64(1)), topologytest.KV("b", int64(1)), topologytest.KV("a", int64(2)))
 }
 
+// Long outputs are compared in time and memory that a test has, and shown where they differ.
+func TestLongDifferencesAreShort(t *testing.T) {
+	for _, n := range []int{100, 20_000} {
+		j := &judge{TB: t}
+		d := topologytest.New(j, func() (*topology.Plan, error) {
+			b := topology.New("long")
+			topology.From(b, readings).To(sums)
+			return b.Build()
+		})
+		in := topologytest.Input(d, readings)
+		var want []topology.KV[string, int64]
+		for i := range n {
+			in.Send(fmt.Sprint("k", i), int64(i))
+			want = append(want, topologytest.KV(fmt.Sprint("k", i), int64(i)))
+		}
+		want[10].Value, want[n-10].Value = -1, -2
+		topologytest.Output(d, sums).Want(want...)
+		if len(j.said) != 1 || strings.Count(j.said[0], "\n") > 30 ||
+			!strings.Contains(j.said[0], "\n  k9 = 9\n- k10 = -1\n+ k10 = 10\n  k11 = 11\n") || !strings.Contains(j.said[0], fmt.Sprintf("\n- k%d = -2\n+ k%d = %d\n", n-10, n-10, n-10)) ||
+			!strings.Contains(j.said[0], "\n  ... 7 equal\n  k7 = 7\n") {
+			t.Errorf("%d records: said %q, want both differences with three lines around them", n, j.said)
+		}
+	}
+}
+
 // judge is a testing.TB that notes what it is told.
 type judge struct {
 	testing.TB
@@ -205,6 +230,14 @@ func TestMisuseIsNamed(t *testing.T) {
 		"there is no readings/1": func(d *topologytest.Driver) {
 			topologytest.Input(d, readings).SendRecord(1, topology.Record[string, int64]{})
 		},
+		"again has 5 partitions, readings has 1, and they are merged": func(*topologytest.Driver) {
+			topologytest.New(&judge{TB: t}, func() (*topology.Plan, error) {
+				b := topology.New("uneven")
+				more := topology.From(b, sums).Repartition("again", topology.Partitions(5))
+				topology.From(b, readings).Merge(more).Count("counts").To(counts)
+				return b.Build()
+			})
+		},
 		"a topic has at least one": func(*topologytest.Driver) { topologytest.New(&judge{TB: t}, hourly, topologytest.Partitions(0)) },
 	} {
 		var said string
@@ -220,4 +253,25 @@ func TestMisuseIsNamed(t *testing.T) {
 			t.Errorf("said %q, want %q", said, want)
 		}
 	}
+}
+
+// Internal topics have the number that the plan gives them, and nothing is lost by it.
+func TestInternalPartitions(t *testing.T) {
+	d := topologytest.New(t, func() (*topology.Plan, error) {
+		b := topology.New("wide", topology.InternalPartitions(5))
+		topology.From(b, readings).Repartition("again").Count("counts").To(counts)
+		return b.Build()
+	}, topologytest.Partitions(2))
+	var want []topology.KV[string, int64]
+	for i := range 40 {
+		key := fmt.Sprint("k", i)
+		topologytest.Input(d, readings).Send(key, 1)
+		want = append(want, topologytest.KV(key, int64(1)))
+	}
+	for p := range 5 {
+		if task := fmt.Sprintf("counts 1-%d ", p); !strings.Contains(d.String(), task) {
+			t.Errorf("no rows of %q in\n%s", task, d)
+		}
+	}
+	topologytest.Output(d, counts).WantLast(want...)
 }
