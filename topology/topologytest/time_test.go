@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
 	"github.com/weir-stream/weir/topology/codec"
 	"github.com/weir-stream/weir/topology/topologytest"
@@ -58,6 +59,29 @@ func TestWindowUpdates(t *testing.T) {
 		for k := range rows.All() {
 			t.Errorf("row %v of a window that is closed", k)
 		}
+	}
+}
+
+// A windowed result is placed by its key alone: all windows of a key are in one partition,
+// that of the Java client.
+func TestWindowsOfOneKeyAreInOnePartition(t *testing.T) {
+	d := topologytest.New(t, func() (*topology.Plan, error) {
+		b := topology.New("placed")
+		topology.Aggregate(topology.Window(topology.From(b, readings), window.Tumbling(time.Hour)), "hours", codec.Int64, add).To(perHour)
+		return b.Build()
+	}, topologytest.Partitions(7))
+	in := topologytest.Input(d, readings)
+	for i := range 60 {
+		in.SendAt(noon.Add(time.Duration(i)*time.Hour), string(rune('a'+i%6)), 1)
+	}
+	got := topologytest.Output(d, perHour).Take()
+	for _, r := range got {
+		if want := offsets.Partition([]byte(r.Key.Key), 7); r.Origin.Partition != want {
+			t.Errorf("window %v is in partition %d, want %d", r.Key, r.Origin.Partition, want)
+		}
+	}
+	if len(got) != 60 {
+		t.Errorf("%d results, want 60", len(got))
 	}
 }
 
