@@ -177,7 +177,14 @@ func (l *lane) doSendOffsets(attempts []epoch.Attempt) {
 	failpoint("offsets")
 	err := l.txn.sendOffsets(ctx, l.group.name, now, os)
 	failpoint("offsets.sent")
-	v := l.note(err)
+	v := verdictOf(err)
+	if v == epoch.FencedForEver {
+		// The other member with our instance id may be ourselves: the client has joined anew
+		// since we looked. If it is a twin, the group says so itself, at the next poll.
+		v, l.reason = epoch.Lost, err.Error()
+	} else {
+		v = l.note(err)
+	}
 	if v == epoch.Unknown {
 		v = epoch.Refused // not committed without EndTxn
 	}

@@ -94,7 +94,7 @@ func TestVirtualFaults(t *testing.T) {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("seed %d: %w; again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor\n%s", seed, err, seed, out)
+				t.Errorf("seed %d: %v; again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor\n%s", seed, err, seed, out)
 			}
 			return nil
 		})
