@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +31,7 @@ import (
 
 // seeds is how many schedules are played; WEIR_SEEDS says otherwise.
 func seeds(t *testing.T) uint64 {
-	n := uint64(100)
+	n := uint64(300)
 	if s := os.Getenv("WEIR_SEEDS"); s != "" {
 		v, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
@@ -65,9 +65,8 @@ var faultsOf = map[kmsg.Key][]*kerr.Error{
 // A schedule of faults, restarts and moves in virtual time: whatever happens, once it has
 // stopped happening every record has its effect exactly once.
 //
-// Each schedule is a process of its own, because of one that cannot end: client and fake
-// broker sometimes answer each other without pause, virtual time then stands still for
-// ever. Such a schedule says nothing and is not counted; more than a few are a failure.
+// Each schedule is a process of its own, so that one in which time stands still fails alone
+// and says where everybody was.
 func TestVirtualFaults(t *testing.T) {
 	if s := os.Getenv("WEIR_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
@@ -78,22 +77,13 @@ func TestVirtualFaults(t *testing.T) {
 		return
 	}
 	n := seeds(t)
-	var stuck atomic.Int64
 	var g errgroup.Group
 	g.SetLimit(2)
 	for seed := range n {
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), realLimit)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestVirtualFaults$", "-test.count=1")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestVirtualFaults$", "-test.count=1", "-test.timeout="+realLimit.String())
 			cmd.Env = append(os.Environ(), fmt.Sprintf("WEIR_SEED=%d", seed))
-			out, err := cmd.CombinedOutput()
-			if ctx.Err() != nil {
-				t.Logf("seed %d: virtual time stood still", seed)
-				stuck.Add(1)
-				return nil
-			}
-			if err != nil {
+			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("seed %d: %v; again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor\n%s", seed, err, seed, out)
 			}
 			return nil
@@ -102,15 +92,12 @@ func TestVirtualFaults(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if k := stuck.Load(); k > 2+int64(n)/50 {
-		t.Errorf("virtual time stood still in %d of %d schedules", k, n)
-	}
 }
 
 func virtual(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	net := new(kfake.VirtualNetwork)
-	c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(net.Listen), kfake.Ports(9092, 9093, 9094),
+	virtualNet := new(kfake.VirtualNetwork)
+	c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(virtualNet.Listen), kfake.Ports(9092, 9093, 9094),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +105,7 @@ func virtual(t *testing.T, seed uint64) {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	dial := kgo.Dialer(net.DialContext)
+	dial := kgo.Dialer(slowly(virtualNet.DialContext))
 	ta := tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}
 	brokers := []string{"localhost:9092", "localhost:9093", "localhost:9094"}
 	if err := ta.CreateTopics(ctx, brokers, 1); err != nil {
@@ -194,6 +181,27 @@ func virtual(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}
+}
+
+// slowly gives a network its latency. Without any, virtual time can stand still for ever:
+// on NOT_LEADER_OR_FOLLOWER with a hint at the new leader the client fetches again at once,
+// until its metadata loop, asleep for 10 ms, has carried out the move. A real network ends
+// that in some hundred requests; in a bubble the 10 ms pass only when everybody waits.
+func slowly(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return slowConn{c}, nil
+	}
+}
+
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Write(b []byte) (int, error) {
+	time.Sleep(100 * time.Microsecond) // virtual
+	return c.Conn.Write(b)
 }
 
 // ours keeps faults away from the loader's plain produces.
