@@ -354,8 +354,14 @@ func (l *lane) pause(t *runningTask) {
 }
 
 // resume starts fetching. After a restore in place the client stands further on than the
-// position and is put back; else it starts at the position by itself.
+// position and is put back; else it starts at the position by itself. A partition that it
+// has given up it cannot be put back to.
 func (l *lane) resume(t *runningTask) {
+	for _, in := range t.inputs {
+		if err := l.unread[in.topicPartition]; err != nil {
+			l.restart(fmt.Errorf("read %s: %w", in.topicPartition, err))
+		}
+	}
 	ps := map[string][]int32{}
 	at := map[string]map[int32]kgo.EpochOffset{}
 	for i, in := range t.inputs {

@@ -51,8 +51,9 @@ type lane struct {
 	turnOf    int            // whose turn it is, index into order
 	restoring map[offsets.Task]*restoring
 	retries   map[offsets.Task]retry
-	rewinds   map[offsets.Task]bool // closed while owned: the client stands further on than the position
-	helpers   sync.WaitGroup        // background work and restores
+	rewinds   map[offsets.Task]bool    // closed while owned: the client stands further on than the position
+	unread    map[topicPartition]error // owned, but the client may have given them up
+	helpers   sync.WaitGroup           // background work and restores
 
 	bracket bool          // the poll holds the rebalance
 	facts   []epoch.Event // to be told to the machine
@@ -72,6 +73,7 @@ type lane struct {
 	exited   bool
 	clean    bool
 	fatal    error
+	again    error // why a new lane is to take the place of this one
 	stampBuf []byte
 	now      func() time.Time
 }
@@ -91,7 +93,7 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
 		inbox: new(inbox), machine: epoch.New(),
 		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
-		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, now: time.Now,
+		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, unread: map[topicPartition]error{}, now: time.Now,
 	}
 	for _, t := range app.tasks() {
 		for i, tp := range app.inputs(t) {
@@ -284,6 +286,7 @@ func (l *lane) handle(e any) {
 		}
 	case groupLost:
 		clear(l.owned)
+		clear(l.unread)
 		l.tell(epoch.MembershipLost{})
 	case groupBlocked:
 		l.wanted = true
@@ -309,6 +312,7 @@ func (l *lane) disown(ps map[string][]int32) {
 	for topic, parts := range ps {
 		for _, p := range parts {
 			delete(l.owned, topicPartition{topic, p})
+			delete(l.unread, topicPartition{topic, p})
 		}
 	}
 }
@@ -341,7 +345,10 @@ func (l *lane) accept(fs kgo.Fetches) {
 		}
 		r, ok := l.route[topicPartition{p.Topic, p.Partition}]
 		t := l.tasks[r.task]
-		if !ok || t == nil {
+		if !ok {
+			return
+		}
+		if t == nil {
 			// Nobody here takes them, but the client has moved on: a restore in place has to
 			// put it back, or they would be skipped.
 			l.rewinds[r.task] = true
@@ -354,23 +361,39 @@ func (l *lane) accept(fs kgo.Fetches) {
 }
 
 // fetchError tells the owner of a partition that it cannot be read.
+//
+// The client reports an error of a partition in two cases, which look the same: a fetch
+// that it will repeat, and a position that it could not learn or look up; then it does not
+// read that partition again as long as it is a member. So after every such error a new
+// client is taken: as a static member it gets the same tasks without a rebalance.
 func (l *lane) fetchError(topic string, partition int32, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
-	switch judge(err) {
-	case verdictFencedInstance:
+	what := fmt.Sprintf("read %s/%d", topic, partition)
+	tp := topicPartition{topic, partition}
+	r, ours := l.route[tp]
+	switch v := judge(err); {
+	case v == verdictFencedInstance:
 		l.fatal = errors.Join(ErrInstanceTaken, err)
 		l.tell(epoch.Stop{})
-	case verdictFatal:
-		if t := l.tasks[l.route[topicPartition{topic, partition}].task]; t != nil {
-			l.stopNow(t, fmt.Errorf("read %s/%d: %w", topic, partition, err))
-			return
-		}
-		l.cfg.listener.warn(fmt.Sprintf("read %s/%d", topic, partition), err)
+	case !ours || !l.owned[tp] || v == verdictRetry:
+		l.cfg.listener.warn(what, err)
+	case v == verdictFatal && l.tasks[r.task] != nil:
+		l.unread[tp] = err
+		l.stopNow(l.tasks[r.task], fmt.Errorf("%s: %w", what, err))
 	default:
-		l.cfg.listener.warn(fmt.Sprintf("read %s/%d", topic, partition), err)
+		l.restart(fmt.Errorf("%s: %w", what, err))
 	}
+}
+
+// restart ends the lane after the open epoch; the worker begins it anew.
+func (l *lane) restart(why error) {
+	if l.again != nil || l.stopping {
+		return
+	}
+	l.again, l.stopping = why, true
+	l.tell(epoch.Stop{})
 }
 
 // leaseHolds says whether the client is still the member under whose lease the records in

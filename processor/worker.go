@@ -76,17 +76,44 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.cfg.listener.started(w.plan.Application(), w.instance, w.cfg.lanes)
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range w.cfg.lanes {
-		instance := app.names.GroupInstance(w.instance, i)
-		var l *lane
-		b := newBalancer(w.balancerConfig(app, db, func() *lane { return l }))
-		l = newLane(i, instance, w, app, db, b)
-		g.Go(func() error { return l.run(ctx) })
+		g.Go(func() error { return w.runLane(ctx, i, app, db) })
 	}
 	err = g.Wait()
 	if w.cfg.leaveOnStop {
 		err = errors.Join(err, w.leave(app))
 	}
 	return err
+}
+
+// A lane that asks for it is begun anew, with fresh clients, after a pause that grows while
+// it does not help.
+const (
+	lanePauseMin  = 100 * time.Millisecond
+	lanePauseMax  = 30 * time.Second
+	laneIsWellFor = time.Minute
+)
+
+// runLane runs lane i until ctx ends or an error needs a person.
+func (w *Worker) runLane(ctx context.Context, i int, app *application, db *changelog.DB) error {
+	instance := app.names.GroupInstance(w.instance, i)
+	wait := lanePauseMin
+	for {
+		var l *lane
+		b := newBalancer(w.balancerConfig(app, db, func() *lane { return l }))
+		l = newLane(i, instance, w, app, db, b)
+		began := time.Now()
+		if err := l.run(ctx); err != nil || l.again == nil {
+			return err
+		}
+		if time.Since(began) >= laneIsWellFor {
+			wait = lanePauseMin
+		}
+		w.cfg.listener.warn(fmt.Sprintf("lane %d begins anew in %s", i, wait), l.again)
+		if pause(ctx, wait) != nil {
+			return nil // asked to stop while nothing was open
+		}
+		wait = min(2*wait, lanePauseMax)
+	}
 }
 
 // balancerConfig is what the lanes' balancers know of this worker.
