@@ -42,10 +42,10 @@ integration: ## the rules of the house, and real processes on a real Kafka
 
 chaos: ## 100,000 schedules of the epoch machine, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
 	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch
-	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^TestChaos' ./integration/...
+	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|MarkersSurviveBrokers)' ./integration/eos
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
-	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/...
+	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/eos
 
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)
