@@ -73,6 +73,35 @@ func (r *run) noOpenTransaction() {
 	}
 }
 
+// stall is how long it takes from now until readers of committed outputs are past what is
+// written now.
+func (r *run) stall() time.Duration {
+	r.t.Helper()
+	began := time.Now()
+	topics := []string{r.tally.Seen(), r.tally.GroupsT(), r.tally.Windows()}
+	ends, err := r.cluster.Admin().ListEndOffsets(r.ctx, topics...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for {
+		stable, err := r.cluster.Admin().ListCommittedOffsets(r.ctx, topics...)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		past := true
+		ends.Each(func(o kadm.ListedOffset) {
+			s, _ := stable.Lookup(o.Topic, o.Partition)
+			past = past && s.Offset >= o.Offset
+		})
+		if past {
+			return time.Since(began)
+		}
+		if !r.wait() {
+			r.t.Fatal("readers are held up")
+		}
+	}
+}
+
 // wait lets the broker's sweep go by; false when the test's time is over.
 func (r *run) wait() bool {
 	select {

@@ -51,10 +51,20 @@ func TestKilledAtRevoke(t *testing.T) {
 // A worker dies for good: another one takes its tasks over, and the dead one's open
 // transaction with them.
 func TestTakeover(t *testing.T) {
+	const timeout = 40 * time.Second
 	r := newRun(t, kafkatest.Shared(t), 1)
 	fed := r.feed(0, records/2)
-	a, b := r.start("a", "offsets.sent:4:KILL"), r.start("b", "")
+	slow := []string{"-transaction", timeout.String(), "-session", "3s"}
+	a, b := r.start("a", "offsets.sent:4:KILL", slow...), r.start("b", "", slow...)
 	r.killed(a)
+	r.printedAfter(b, b.lines(), `"partitions":{"`)
+	// From here on the group knows. Readers of committed outputs are held up by what the dead
+	// worker had open, for as long as nobody ends it.
+	if stall := r.stall(); stall > timeout/4 {
+		t.Errorf("readers were held up for %s after the takeover began", stall)
+	} else {
+		t.Logf("readers were held up for %s after the takeover began; the transaction's own timeout is %s", stall.Round(time.Millisecond), timeout)
+	}
 	fed()
 	r.load(records/2, records, true)
 	r.check(records)

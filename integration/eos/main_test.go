@@ -190,11 +190,24 @@ func (p *proc) tail() string {
 // printed waits until the process has printed a line that contains one of the texts.
 func (r *run) printed(p *proc, texts ...string) {
 	r.t.Helper()
+	r.printedAfter(p, 0, texts...)
+}
+
+// lines is how much the process has printed.
+func (p *proc) lines() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.out)
+}
+
+// printedAfter is printed for what comes after the first lines.
+func (r *run) printedAfter(p *proc, lines int, texts ...string) {
+	r.t.Helper()
 	stop := context.AfterFunc(r.ctx, p.cond.Broadcast)
 	defer stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for at := 0; ; {
+	for at := lines; ; {
 		for ; at < len(p.out); at++ {
 			if slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(p.out[at], s) }) {
 				return
