@@ -18,9 +18,14 @@ var steps = []string{
 	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "ended", "apply", "assign", "revoke", "restore", "first-record",
 }
 
+// faults are what happens to the others while the first worker is on its way to a step. A
+// run of len(steps) x len(faults) rounds has seen every pair.
+var faults = []string{"nothing", "join", "freeze", "storm", "broker", "defaults"}
+
 // TestChaos plays random mixtures of everything for as long as WEIR_CHAOS says: kills at
 // failpoints and at any moment, stops beyond the session, clean restarts, joins and leaves,
-// broker restarts. WEIR_SEED repeats a run.
+// storms of both, broker restarts. Each round begins with the next pair of a step and a
+// fault. WEIR_SEED repeats a round: the pair follows from the seed.
 func TestChaos(t *testing.T) {
 	text := os.Getenv("WEIR_CHAOS")
 	if text == "" {
@@ -46,27 +51,88 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 3))
+	// The fault changes after each full turn of the steps.
+	step := steps[seed%uint64(len(steps))]
+	fault := faults[seed/uint64(len(steps))%uint64(len(faults))]
 	brokers := 1
-	if rnd.IntN(3) == 0 {
+	if fault == "broker" || rnd.IntN(4) == 0 {
 		brokers = 3
 	}
+	t.Logf("%s while %s, %d brokers", step, fault, brokers)
 	c := kafkatest.Start(t, kafkatest.Options{Brokers: brokers})
 	r := newRun(t, c, -1)
-	r.patience(2 * time.Minute)
+	r.patience(3 * time.Minute)
 	const n = 40_000
 	fed := r.feed(0, n)
 	names := []string{"a", "b", "c"}
 	procs := map[string]*proc{}
+	var timeouts []string
+	if fault == "defaults" {
+		timeouts = []string{"-session", "10s", "-transaction", "10s", "-commit", "100ms"}
+	}
+	startAt := func(name, failpoint string) {
+		t.Logf("start %s %s", name, failpoint)
+		procs[name] = r.start(name, failpoint, append([]string{"-lanes", strconv.Itoa(1 + rnd.IntN(2))}, timeouts...)...)
+	}
 	start := func(name string) {
 		failpoint := ""
 		if rnd.IntN(2) == 0 {
 			failpoint = fmt.Sprintf("%s:%d:KILL", steps[rnd.IntN(len(steps))], 1+rnd.IntN(30))
 		}
-		t.Logf("start %s %s", name, failpoint)
-		procs[name] = r.start(name, failpoint, "-lanes", strconv.Itoa(1+rnd.IntN(2)))
+		startAt(name, failpoint)
 	}
-	for _, name := range names[:1+rnd.IntN(3)] {
+	again := func(name string, s syscall.Signal) {
+		t.Logf("%v %s", s, name)
+		procs[name].signal(s)
+		<-procs[name].gone
 		start(name)
+	}
+	freeze := func(name string) {
+		d := time.Duration(rnd.IntN(9000)) * time.Millisecond
+		t.Logf("freeze %s for %s", name, d)
+		procs[name].signal(syscall.SIGSTOP)
+		r.pass(d)
+		procs[name].signal(syscall.SIGCONT)
+	}
+	storm := func() {
+		t.Log("storm")
+		for range 10 {
+			name := names[rnd.IntN(len(names))]
+			if p := procs[name]; p != nil && !p.over() {
+				p.signal([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[rnd.IntN(2)])
+				<-p.gone
+			}
+			startAt(name, "")
+			r.pass(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		}
+	}
+	killBroker := func() {
+		i := rnd.IntN(brokers)
+		t.Logf("kill broker %d", i)
+		r.loading.Lock()
+		c.Kill(t, i)
+		c.Restart(t, i)
+		r.loading.Unlock()
+	}
+	if step == "revoke" {
+		startAt("a", "revoke:1:KILL") // the next one to join takes from it
+	} else {
+		startAt("a", fmt.Sprintf("%s:%d:KILL", step, 1+rnd.IntN(8)))
+	}
+	switch fault {
+	case "join":
+		startAt("b", "")
+	case "freeze":
+		startAt("b", "")
+		freeze("b")
+	case "storm":
+		storm()
+	case "broker":
+		killBroker()
+	default:
+		for _, name := range names[1 : 1+rnd.IntN(3)] {
+			start(name)
+		}
 	}
 	for range 8 + rnd.IntN(8) {
 		if !r.pass(time.Duration(rnd.IntN(1500)) * time.Millisecond) {
@@ -78,44 +144,30 @@ func chaos(t *testing.T, seed uint64) {
 			start(name)
 			continue
 		}
-		switch rnd.IntN(6) {
-		case 0, 1:
-			t.Logf("kill %s", name)
-			p.signal(syscall.SIGKILL)
-			<-p.gone
-			start(name)
-		case 2:
-			t.Logf("stop %s cleanly", name)
-			p.signal(syscall.SIGTERM)
-			<-p.gone
-			start(name)
-		case 3:
-			d := time.Duration(rnd.IntN(9000)) * time.Millisecond
-			t.Logf("freeze %s for %s", name, d)
-			p.signal(syscall.SIGSTOP)
-			r.pass(d)
-			p.signal(syscall.SIGCONT)
-		case 4:
-			if brokers == 1 {
-				continue // see TestBrokerRestart
+		switch rnd.IntN(12) {
+		case 0, 1, 2, 3:
+			again(name, syscall.SIGKILL)
+		case 4, 5:
+			again(name, syscall.SIGTERM)
+		case 6, 7:
+			freeze(name)
+		case 8, 9:
+			if brokers > 1 { // see TestBrokerRestart
+				killBroker()
 			}
-			i := rnd.IntN(brokers)
-			t.Logf("kill broker %d", i)
-			r.loading.Lock()
-			c.Kill(t, i)
-			c.Restart(t, i)
-			r.loading.Unlock()
+		case 10:
+			storm()
 		}
 	}
 	fed()
 	r.load(n, n, true)
 	for _, name := range names {
 		if p := procs[name]; p == nil || p.over() {
-			procs[name] = r.start(name, "")
+			procs[name] = r.start(name, "", timeouts...)
 		}
 	}
 	// One worker without a failpoint must do it in the end, also when others die late.
-	r.start("d", "")
+	r.start("d", "", timeouts...)
 	r.check(n)
 	for _, p := range r.procs {
 		if !p.over() {
