@@ -23,9 +23,12 @@ type order struct {
 	next   int // for purge
 }
 
+// refs[:sorted] is in the order of keys; what came later is sorted in by the next Range
+// that comes to the group.
 type group struct {
 	prefix prefix
 	refs   []uint64 // shard(32) unit(32)
+	sorted int
 }
 
 const (
@@ -80,7 +83,7 @@ func (o *order) merge() {
 	for _, g := range o.groups {
 		all = append(all, g.refs...)
 	}
-	o.groups, o.single, o.last, o.next = []group{{refs: all}}, true, 0, 0
+	o.groups, o.single, o.last, o.next = []group{{refs: all}}, true, 0, 0 // sorted by the next Range
 }
 
 // between returns the groups that may have keys k with lo <= k, and k < hi unless hi is nil.
@@ -97,12 +100,82 @@ func (o *order) between(lo, hi []byte) []group {
 	return o.groups[from:to]
 }
 
+// sort brings the whole group into the order of keys. A window that closes is read in
+// slices; it is sorted once, not once for each slice.
+func (g *group) sort(s *Store) {
+	tail := g.refs[g.sorted:]
+	if len(tail) == 0 {
+		return
+	}
+	key := func(r uint64) []byte {
+		sh := &s.shards[r>>32]
+		return rowKey(sh.row(sh.follow(uint32(r))))
+	}
+	byKey := func(a, b uint64) int { return bytes.Compare(key(a), key(b)) }
+	slices.SortFunc(tail, byKey)
+	if g.sorted > 0 && byKey(g.refs[g.sorted-1], tail[0]) > 0 {
+		// Merge from the back, so that only the tail needs a copy.
+		late, i := slices.Clone(tail), g.sorted-1
+		for at := len(g.refs) - 1; len(late) > 0; at-- {
+			if last := len(late) - 1; i < 0 || byKey(g.refs[i], late[last]) < 0 {
+				g.refs[at], late = late[last], late[:last]
+			} else {
+				g.refs[at] = g.refs[i]
+				i--
+			}
+		}
+	}
+	g.sorted = len(g.refs)
+}
+
+// listing walks the listed rows lo <= key < hi in the order of keys. A group is looked at
+// when the walk comes to it.
+type listing struct {
+	s      *Store
+	groups []group // shares memory with order
+	refs   []uint64
+	lo, hi []byte
+}
+
+// first is the row where the walk stands, nil at its end. Rows of which memory knows
+// nothing are passed over.
+func (l *listing) first() []byte {
+	for {
+		for len(l.refs) > 0 {
+			r := l.refs[0]
+			sh := &l.s.shards[r>>32]
+			row := sh.row(sh.follow(uint32(r)))
+			if l.hi != nil && bytes.Compare(rowKey(row), l.hi) >= 0 {
+				l.refs, l.groups = nil, nil
+				return nil
+			}
+			if flags(row)&known != 0 {
+				return row
+			}
+			l.refs = l.refs[1:]
+		}
+		if len(l.groups) == 0 {
+			return nil
+		}
+		g := &l.groups[0]
+		l.groups = l.groups[1:]
+		g.sort(l.s)
+		from, _ := slices.BinarySearchFunc(g.refs, l.lo, func(r uint64, lo []byte) int {
+			sh := &l.s.shards[r>>32]
+			return bytes.Compare(rowKey(sh.row(sh.follow(uint32(r)))), lo)
+		})
+		l.refs = g.refs[from:]
+	}
+}
+
+func (l *listing) next() { l.refs = l.refs[1:] }
+
 // moved follows a rebuild of a shard.
 func (o *order) moved(shard int, old []byte) {
 	for i := range o.groups {
 		g := &o.groups[i]
-		kept := g.refs[:0]
-		for _, r := range g.refs {
+		kept, sorted := g.refs[:0], 0
+		for at, r := range g.refs {
 			if int(r>>32) == shard {
 				unit, ok := translate(old, uint32(r))
 				if !ok {
@@ -111,8 +184,11 @@ func (o *order) moved(shard int, old []byte) {
 				r = ref(shard, unit)
 			}
 			kept = append(kept, r)
+			if at < g.sorted {
+				sorted++
+			}
 		}
-		g.refs = kept
+		g.refs, g.sorted = kept, sorted
 	}
 }
 
@@ -126,8 +202,8 @@ func (o *order) purge(s *Store) {
 		i := o.next % len(o.groups)
 		g := &o.groups[i]
 		work += len(g.refs) + 16
-		kept := g.refs[:0]
-		for _, r := range g.refs {
+		kept, sorted := g.refs[:0], 0
+		for at, r := range g.refs {
 			sh := &s.shards[r>>32]
 			row := sh.row(sh.follow(uint32(r)))
 			if flags(row)&unapplied == 0 && sh.handed <= done {
@@ -135,8 +211,11 @@ func (o *order) purge(s *Store) {
 				continue
 			}
 			kept = append(kept, r)
+			if at < g.sorted {
+				sorted++
+			}
 		}
-		g.refs = kept
+		g.refs, g.sorted = kept, sorted
 		if len(kept) == 0 && !o.single {
 			o.groups = slices.Delete(o.groups, i, i+1)
 			o.last = len(o.groups)
@@ -152,7 +231,7 @@ func (o *order) purge(s *Store) {
 func (o *order) bytes() int64 {
 	n := 0
 	for _, g := range o.groups {
-		n += 48 + 8*cap(g.refs)
+		n += 56 + 8*cap(g.refs)
 	}
 	return int64(n)
 }

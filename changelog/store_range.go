@@ -2,7 +2,6 @@ package changelog
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -19,31 +18,28 @@ func (s *Store) Range(lo, hi []byte, f func(key, value []byte) bool) error {
 			return err
 		}
 	}
-	mem := s.listed(lo, hi)
+	mem := &listing{s: s, groups: s.order.between(lo, hi), lo: lo, hi: hi}
 	emit := func(row []byte) bool {
 		return flags(row)&present == 0 || f(rowKey(row), rowValue(row))
 	}
-	next := func() []byte {
-		r := mem[0]
-		mem = mem[1:]
-		return s.shards[r>>32].row(uint32(r))
-	}
-	first := func() []byte { return rowKey(s.shards[mem[0]>>32].row(uint32(mem[0]))) }
+	row := mem.first()
+	next := func() { mem.next(); row = mem.first() }
 
 	if s.persisted {
 		var bound []byte
-		if len(mem) > 0 {
-			bound = first()
+		if row != nil {
+			bound = rowKey(row)
 		}
 		more, err := s.walk(lo, hi, bound, func(key []byte, item *badger.Item) (bool, error) {
-			for len(mem) > 0 {
-				c := bytes.Compare(first(), key)
+			for row != nil {
+				c := bytes.Compare(rowKey(row), key)
 				if c > 0 {
 					break
 				}
-				if !emit(next()) {
+				if !emit(row) {
 					return false, nil
 				}
+				next()
 				if c == 0 {
 					return true, nil // memory is the truth
 				}
@@ -62,7 +58,7 @@ func (s *Store) Range(lo, hi []byte, f func(key, value []byte) bool) error {
 			return nil
 		}
 	}
-	for len(mem) > 0 && emit(next()) {
+	for ; row != nil && emit(row); next() {
 	}
 	return nil
 }
@@ -103,26 +99,6 @@ func lowest(keys ...[]byte) (low []byte) {
 		}
 	}
 	return low
-}
-
-// listed returns the known rows of the ordered list in the range, sorted by key.
-func (s *Store) listed(lo, hi []byte) []uint64 {
-	var mem []uint64
-	for _, g := range s.order.between(lo, hi) {
-		for _, r := range g.refs {
-			sh := &s.shards[r>>32]
-			unit := sh.follow(uint32(r))
-			row := sh.row(unit)
-			key := rowKey(row)
-			if flags(row)&known != 0 && bytes.Compare(key, lo) >= 0 && (hi == nil || bytes.Compare(key, hi) < 0) {
-				mem = append(mem, ref(int(r>>32), unit))
-			}
-		}
-	}
-	slices.SortFunc(mem, func(a, b uint64) int {
-		return bytes.Compare(rowKey(s.shards[a>>32].row(uint32(a))), rowKey(s.shards[b>>32].row(uint32(b))))
-	})
-	return mem
 }
 
 // makeOrder begins the ordered list. What is on its way to Badger is not listed anywhere,
