@@ -1,0 +1,73 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/processor/internal/epoch"
+)
+
+// accept hands polled records to their tasks.
+func (l *lane) accept(fs kgo.Fetches) {
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			l.fetchError(p.Topic, p.Partition, p.Err)
+		}
+		if len(p.Records) == 0 {
+			return
+		}
+		r, ok := l.route[topicPartition{p.Topic, p.Partition}]
+		t := l.tasks[r.task]
+		if !ok {
+			return
+		}
+		if t == nil {
+			// Nobody here takes them, but the client has moved on: a restore in place has to
+			// put it back, or they would be skipped.
+			l.rewinds[r.task] = true
+			return
+		}
+		if err := t.accept(r.input, p.Records); err != nil {
+			l.stopNow(t, err)
+		}
+	})
+}
+
+// fetchError tells the owner of a partition that it cannot be read.
+//
+// The client reports an error of a partition in two cases, which look the same: a fetch
+// that it will repeat, and a position that it could not learn or look up; then it does not
+// read that partition again as long as it is a member. So after every such error a new
+// client is taken; as a static member it gets the same tasks back.
+func (l *lane) fetchError(topic string, partition int32, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	what := fmt.Sprintf("read %s/%d", topic, partition)
+	tp := topicPartition{topic, partition}
+	r, ours := l.route[tp]
+	switch v := judge(err); {
+	case v == verdictFencedInstance:
+		l.fatal = errors.Join(ErrInstanceTaken, err)
+		l.tell(epoch.Stop{})
+	case !ours || !l.owned[tp] || v == verdictRetry:
+		l.cfg.listener.warn(what, err)
+	case v == verdictFatal && l.tasks[r.task] != nil:
+		l.unread[tp] = err
+		l.stopNow(l.tasks[r.task], fmt.Errorf("%s: %w", what, err))
+	default:
+		l.restart(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+// restart ends the lane after the open epoch; the worker begins it anew.
+func (l *lane) restart(why error) {
+	if l.again != nil || l.stopping {
+		return
+	}
+	l.again, l.stopping = why, true
+	l.tell(epoch.Stop{})
+}

@@ -1,0 +1,487 @@
+package processor_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor"
+	"github.com/weir-stream/weir/topology"
+	"github.com/weir-stream/weir/topology/codec"
+)
+
+// The answers of client and brokers that look like success and are none, each played once on
+// a real client and a fake broker. Other places where they are asked for:
+//
+//	membership lost without a word               TestVirtualFaults, TestExploration
+//	end of a transaction unknown, both outcomes  TestVirtualFaults, TestExploration, integration/eos TestZombieIsFenced
+//	a twin, a zombie, a takeover                 integration/eos
+//	a task moves as a whole, static restarts     TestBalancerInAGroup, TestBalancerStaticRestart
+//	small and stable member data                 TestBalancerDataIsSmall, TestBalancerMetadataIsStable
+//	expired positions, reserved options          TestExpiredPositionsAreRefused, TestReservedKafkaOptionsAreRefused
+
+// trap is a tally on a fake broker whose requests a test may look at and answer.
+type trap struct {
+	*testing.T
+	ctx context.Context
+	c   *kfake.Cluster
+	ta  tally.Tally
+}
+
+func newTrap(t *testing.T) *trap {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	tr := &trap{t, ctx, c, tally.Tally{App: "trap", Keys: 100, Groups: 10, Partitions: 4}}
+	if err := tr.ta.CreateTopics(ctx, c.ListenAddrs(), 1); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// play runs a worker over n records with on in front of the requests of one kind, and checks
+// the results.
+func (tr *trap) play(n int, kind kmsg.Key, on func(kmsg.Request) kmsg.Response, opts ...processor.Option) {
+	tr.Helper()
+	tr.c.ControlKey(kind.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		tr.c.KeepControl()
+		resp := on(req)
+		return resp, nil, resp != nil
+	})
+	if err := tr.ta.Load(tr.ctx, tr.c.ListenAddrs(), 0, n, true); err != nil {
+		tr.Fatal(err)
+	}
+	stop := start(tr.T, tr.c, tr.ta, tr.TempDir(), append([]processor.Option{processor.Lanes(1)}, opts...)...)
+	out, err := tr.ta.Await(tr.ctx, tr.c.ListenAddrs(), n)
+	if err == nil {
+		err = tr.ta.Check(out, n).Err()
+	}
+	if err := errors.Join(err, stop()); err != nil {
+		tr.Error(err)
+	}
+}
+
+// signer is the producer id and epoch in the first batch of a transactional request.
+func signer(req *kmsg.ProduceRequest) (id int64, epoch int16) {
+	var b kmsg.RecordBatch
+	if err := b.ReadFrom(req.Topics[0].Partitions[0].Records); err != nil {
+		panic(fmt.Sprintf("batch of the client: %v", err))
+	}
+	return b.ProducerID, b.ProducerEpoch
+}
+
+// refuse answers every partition of a produce request with an error.
+func refuse(req *kmsg.ProduceRequest, err *kerr.Error, logStart int64) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, rt := range req.Topics {
+		st := kmsg.NewProduceResponseTopic()
+		st.Topic, st.TopicID = rt.Topic, rt.TopicID
+		for _, rp := range rt.Partitions {
+			sp := kmsg.NewProduceResponseTopicPartition()
+			sp.Partition, sp.ErrorCode, sp.BaseOffset, sp.LogStartOffset = rp.Partition, err.Code, -1, logStart
+			st.Partitions = append(st.Partitions, sp)
+		}
+		resp.Topics = append(resp.Topics, st)
+	}
+	return resp
+}
+
+// second calls f with a produce request of a transaction that has had one before, and only
+// for partitions that this client has written to, until it answers.
+func second(f func(*kmsg.ProduceRequest) kmsg.Response) func(kmsg.Request) kmsg.Response {
+	type identity struct {
+		id    int64
+		epoch int16
+	}
+	var last identity
+	written := map[string]bool{}
+	done := false
+	return func(kreq kmsg.Request) kmsg.Response {
+		req := kreq.(*kmsg.ProduceRequest)
+		if done || req.TransactionID == nil || strings.HasSuffix(*req.TransactionID, "birth") {
+			return nil
+		}
+		id, epoch := signer(req)
+		now := identity{id, epoch}
+		fits := now == last
+		last = now
+		for _, rt := range req.Topics {
+			for _, rp := range rt.Partitions {
+				tp := fmt.Sprintf("%s %x %d", rt.Topic, rt.TopicID, rp.Partition)
+				fits = fits && written[tp]
+				written[tp] = true
+			}
+		}
+		if !fits {
+			return nil
+		}
+		resp := f(req)
+		done = resp != nil
+		return resp
+	}
+}
+
+// The client takes a new producer id in the middle of a transaction, when a produce meets a
+// sequence error and the log begins above what it wrote last: trimming does that to a
+// repartition topic. What was acknowledged before is aborted by it, the rest is acknowledged
+// under the new id, the end of the transaction is answered with success, and records are
+// lost.
+func TestAcknowledgedUnderAnotherIdentity(t *testing.T) {
+	tr := newTrap(t)
+	played := false
+	tr.play(60_000, kmsg.Produce, second(func(req *kmsg.ProduceRequest) kmsg.Response {
+		played = true
+		return refuse(req, kerr.OutOfOrderSequenceNumber, 1<<40)
+	}), processor.CommitInterval(300*time.Millisecond))
+	if !played {
+		t.Error("no transaction had two produce requests")
+	}
+}
+
+// The client ends a transaction of which some records failed with success: the others are
+// committed.
+func TestSomeRecordsOfATransactionFailed(t *testing.T) {
+	tr := newTrap(t)
+	played := false
+	tr.play(60_000, kmsg.Produce, second(func(req *kmsg.ProduceRequest) kmsg.Response {
+		played = true
+		return refuse(req, kerr.InvalidRecord, 0)
+	}), processor.CommitInterval(300*time.Millisecond))
+	if !played {
+		t.Error("no transaction had two produce requests")
+	}
+}
+
+// Kafka does not fence a commit of positions without member and generation, and "none" is
+// what the request says by itself.
+func TestPositionsAreCommittedUnderALease(t *testing.T) {
+	tr := newTrap(t)
+	var commits atomic.Int32
+	tr.play(4_000, kmsg.TxnOffsetCommit, func(kreq kmsg.Request) kmsg.Response {
+		req := kreq.(*kmsg.TxnOffsetCommitRequest)
+		if strings.HasSuffix(req.TransactionalID, "birth") {
+			return nil // there is no group yet
+		}
+		commits.Add(1)
+		if req.MemberID == "" || req.Generation < 0 || req.InstanceID == nil || *req.InstanceID == "" {
+			t.Errorf("commit as member %q of generation %d, instance %v", req.MemberID, req.Generation, req.InstanceID)
+		}
+		return nil
+	})
+	if commits.Load() == 0 {
+		t.Error("nothing was committed")
+	}
+}
+
+// An epoch that produces nothing has positions to commit all the same. The client does not
+// send the end of a transaction into which it produced nothing, so such an epoch carries a
+// record of its own.
+func TestEpochWithoutOutputIsCommitted(t *testing.T) {
+	r := newRig(t)
+	b := topology.New("quiet")
+	var seen atomic.Int64
+	topology.From(b, topology.NewTopic("in", codec.String, codec.String)).ForEach(func(string, string) error {
+		seen.Add(1)
+		return nil
+	})
+	plan, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1000
+	for i := range n {
+		r.cl.Produce(r.ctx, &kgo.Record{Topic: "in", Partition: int32(i % 2), Key: fmt.Appendf(nil, "%d", i), Value: []byte("v")}, nil)
+	}
+	if err := r.cl.Flush(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	done := make(chan error, 1)
+	go func() { done <- processor.Run(ctx, plan, r.options()...) }()
+	for {
+		// Only what is stable: the position of an open transaction is no position.
+		got, err := r.adm.FetchOffsetsForTopics(r.ctx, "quiet.1", "in")
+		if err != nil && r.ctx.Err() != nil {
+			t.Fatalf("%d records were seen, their positions were not committed: %v", seen.Load(), err)
+		}
+		sum := int64(0)
+		got.Each(func(o kadm.OffsetResponse) { sum += max(o.At, 0) })
+		if err == nil && sum == n {
+			break
+		}
+		select {
+		case <-r.ctx.Done():
+			t.Fatalf("%d records were seen, positions stand at %d of %d", seen.Load(), sum, n)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	open, err := r.adm.ListTransactions(r.ctx, nil, []string{"Ongoing"})
+	if err != nil || len(open) != 0 {
+		t.Errorf("open transactions %v, %v", open.TransactionalIDs(), err)
+	}
+}
+
+// While a lane processes, the group has to wait: a task given away in the middle of an epoch
+// would be processed by two, the second one from the position before. A turn with records in
+// memory once did not poll, and so did not hold the group.
+func TestGroupWaitsForTheEpoch(t *testing.T) {
+	r := newRig(t)
+	var (
+		mu        sync.Mutex
+		joined    = map[string]int{} // JoinGroup requests by instance
+		beats     int                // heartbeats of one since two asked to join
+		condition = sync.NewCond(&mu)
+	)
+	instance := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	r.c.ControlKey(kmsg.JoinGroup.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		r.c.KeepControl()
+		mu.Lock()
+		joined[instance(kreq.(*kmsg.JoinGroupRequest).InstanceID)]++
+		mu.Unlock()
+		return nil, nil, false
+	})
+	r.c.ControlKey(kmsg.Heartbeat.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		r.c.KeepControl()
+		mu.Lock()
+		if joined["two.0"] > 0 && instance(kreq.(*kmsg.HeartbeatRequest).InstanceID) == "one.0" {
+			beats++
+			condition.Broadcast()
+		}
+		mu.Unlock()
+		return nil, nil, false
+	})
+	stuck, goOn := make(chan struct{}), make(chan struct{})
+	var at atomic.Int64
+	plan := func() *topology.Plan {
+		b := topology.New("held")
+		in := topology.From(b, topology.NewTopic("in", codec.String, codec.String))
+		in.Peek(func(string, string) error {
+			// Deep in what one poll has brought: some epochs have ended since.
+			if at.Add(1) == 3000 {
+				close(stuck)
+				<-goOn
+			}
+			return nil
+		}).To(topology.NewTopic("out", codec.String, codec.String))
+		p, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	const n = 8000
+	for i := range n {
+		r.cl.Produce(r.ctx, &kgo.Record{Topic: "in", Partition: int32(i % 2), Key: binary.BigEndian.AppendUint32(nil, uint32(i)), Value: []byte("v")}, nil)
+	}
+	if err := r.cl.Flush(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	done := make(chan error, 2)
+	run := func(name string) {
+		dir := t.TempDir()
+		p := plan()
+		go func() {
+			done <- processor.Run(ctx, p, r.options(processor.InstanceID(name), processor.StateDir(dir), processor.CommitBytes(4<<10),
+				processor.HeartbeatInterval(30*time.Millisecond), processor.Logger(zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)))...)
+		}()
+	}
+	run("one")
+	select {
+	case <-stuck:
+	case <-r.ctx.Done():
+		t.Fatal("the first worker did not come to its record")
+	}
+	mu.Lock()
+	before := joined["one.0"]
+	mu.Unlock()
+	run("two")
+	unlock := context.AfterFunc(r.ctx, condition.Broadcast)
+	defer unlock()
+	mu.Lock()
+	for beats < 10 && joined["one.0"] == before && r.ctx.Err() == nil {
+		condition.Wait()
+	}
+	if joined["one.0"] != before {
+		t.Error("the group took its turn while an epoch was open")
+	}
+	if r.ctx.Err() != nil {
+		t.Error("the first worker was not told of the second")
+	}
+	mu.Unlock()
+	close(goOn)
+	seen := map[string]int{}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.c.ListenAddrs()...), kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for len(seen) < n && r.ctx.Err() == nil {
+		cl.PollFetches(r.ctx).EachRecord(func(rec *kgo.Record) { seen[string(rec.Key)]++ })
+	}
+	cancel()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	for k, c := range seen {
+		if c != 1 {
+			t.Fatalf("record %x came out %d times", k, c)
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d of %d records came out", len(seen), n)
+	}
+}
+
+// The client can lose its membership without a word: a JoinGroup is answered with
+// UNKNOWN_MEMBER_ID, it joins anew under another id, and reads on. It knows that id before any
+// callback has said what became of the tasks; a commit under it would be accepted for tasks
+// that others have by now. So nothing is committed between the two.
+func TestNothingIsCommittedBetweenJoinAndAssignment(t *testing.T) {
+	tr := newTrap(t)
+	var (
+		mu      sync.Mutex
+		changed = sync.NewCond(&mu)
+		member  string // of the worker, as it last committed
+		refused bool   // its JoinGroup was, once
+		holding bool   // its SyncGroup is not answered
+		fetches int    // of its input, while held
+		stolen  string
+	)
+	wait := func(what string, f func() bool) {
+		t.Helper()
+		unlock := context.AfterFunc(tr.ctx, changed.Broadcast)
+		defer unlock()
+		mu.Lock()
+		defer mu.Unlock()
+		for !f() {
+			if tr.ctx.Err() != nil {
+				t.Fatalf("waited in vain: %s", what)
+			}
+			changed.Wait()
+		}
+	}
+	ours := func(instance *string) bool { return instance != nil && strings.HasPrefix(*instance, "one.") }
+	on := func(kind kmsg.Key, f func(kmsg.Request) kmsg.Response) {
+		tr.c.ControlKey(kind.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			tr.c.KeepControl()
+			mu.Lock()
+			defer mu.Unlock()
+			defer changed.Broadcast()
+			resp := f(req)
+			return resp, nil, resp != nil
+		})
+	}
+	on(kmsg.JoinGroup, func(kreq kmsg.Request) kmsg.Response {
+		req := kreq.(*kmsg.JoinGroupRequest)
+		if !ours(req.InstanceID) || member == "" || refused || req.MemberID == "" {
+			return nil
+		}
+		refused = true
+		resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
+		resp.ErrorCode = kerr.UnknownMemberID.Code
+		return resp
+	})
+	on(kmsg.SyncGroup, func(kreq kmsg.Request) kmsg.Response {
+		req := kreq.(*kmsg.SyncGroupRequest)
+		if !ours(req.InstanceID) || !refused || fetches >= 3 {
+			return nil
+		}
+		holding = true
+		changed.Broadcast()
+		mu.Unlock()
+		// Others are answered meanwhile.
+		tr.c.SleepControl(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for fetches < 3 && stolen == "" && tr.ctx.Err() == nil {
+				changed.Wait()
+			}
+		})
+		mu.Lock()
+		holding = false
+		return nil
+	})
+	on(kmsg.Fetch, func(kmsg.Request) kmsg.Response {
+		if holding {
+			fetches++
+		}
+		return nil
+	})
+	on(kmsg.TxnOffsetCommit, func(kreq kmsg.Request) kmsg.Response {
+		req := kreq.(*kmsg.TxnOffsetCommitRequest)
+		if !ours(req.InstanceID) {
+			return nil
+		}
+		if holding && req.MemberID != member && stolen == "" {
+			stolen = req.MemberID
+		}
+		if !holding {
+			member = req.MemberID
+		}
+		return nil
+	})
+	const n = 40_000
+	load := func(from, to int) {
+		t.Helper()
+		if err := tr.ta.Load(tr.ctx, tr.c.ListenAddrs(), from, to, to == n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(0, n/4)
+	opts := []processor.Option{processor.Lanes(1), processor.HeartbeatInterval(30 * time.Millisecond), processor.CommitInterval(10 * time.Millisecond)}
+	stopOne := start(t, tr.c, tr.ta, t.TempDir(), append(opts, processor.InstanceID("one"))...)
+	wait("a first commit", func() bool { return member != "" })
+	stopTwo := start(t, tr.c, tr.ta, t.TempDir(), append(opts, processor.InstanceID("two"))...)
+	wait("the second joining", func() bool { return holding || fetches >= 3 })
+	load(n/4, n/2) // so that there is something to commit
+	wait("the group's answer", func() bool { return !holding })
+	load(n/2, n)
+	out, err := tr.ta.Await(tr.ctx, tr.c.ListenAddrs(), n)
+	if err == nil {
+		err = tr.ta.Check(out, n).Err()
+	}
+	if err := errors.Join(err, stopOne(), stopTwo()); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if stolen != "" {
+		t.Errorf("positions were committed as %s, a member whose assignment was not known yet", stolen)
+	}
+	if !refused {
+		t.Error("the membership was never lost")
+	}
+}
