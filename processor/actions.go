@@ -130,7 +130,10 @@ func (l *lane) doFlush(tasks []offsets.Task) {
 	failpoint("flush")
 	for _, id := range tasks {
 		if err := l.tasks[id].finish(ctx); err != nil {
-			l.userFailed(l.tasks[id], err)
+			// At no record in particular: a replay up to the next one would end here again.
+			l.stopNow(l.tasks[id], err)
+			l.reason = err.Error()
+			l.tell(epoch.Failed{Task: id})
 			return
 		}
 	}

@@ -397,7 +397,7 @@ func (l *lane) work() {
 
 // stopNow ends a task at the next boundary for a reason that is not a record's.
 func (l *lane) stopNow(t *runningTask, err error) {
-	if t.stop == nil {
+	if t.stop == nil || !t.stop.now {
 		t.stop = &stop{cause: err, now: true}
 	}
 }
