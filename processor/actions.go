@@ -120,7 +120,7 @@ func (l *lane) doBegin() {
 		l.tell(epoch.BeginFailed{Verdict: v})
 		return
 	}
-	l.started, l.records, l.reason = l.now(), 0, ""
+	l.started, l.records, l.reason, l.failed = l.now(), 0, "", false
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }
 
@@ -130,10 +130,7 @@ func (l *lane) doFlush(tasks []offsets.Task) {
 	failpoint("flush")
 	for _, id := range tasks {
 		if err := l.tasks[id].finish(ctx); err != nil {
-			// At no record in particular: a replay up to the next one would end here again.
-			l.stopNow(l.tasks[id], err)
-			l.reason = err.Error()
-			l.tell(epoch.Failed{Task: id})
+			l.epochFailed(l.tasks[id], err)
 			return
 		}
 	}
@@ -143,11 +140,15 @@ func (l *lane) doFlush(tasks []offsets.Task) {
 		rec := l.txn.arena.record()
 		rec.Topic, rec.Partition, rec.Timestamp = l.app.names.Epochs(), l.app.witness(tasks[0]), l.started
 		rec.Value = l.txn.arena.copy([]byte{witnessVersion})
-		l.txn.produce(ctx, rec, l.txn.promise(nil))
+		l.txn.produce(ctx, rec, l.txn.promise(nil, nil))
 	}
 	failpoint("produce")
 	err := l.txn.flush(ctx)
 	failpoint("flushed")
+	if r := l.txn.refused(); r != nil {
+		l.epochFailed(r.of, refusedAt(r.of.id, r.err))
+		return
+	}
 	v := l.note(err)
 	if v == epoch.Unknown || v == epoch.Lost {
 		v = epoch.Refused // nothing is committed before EndTxn: abort, or find out why not
@@ -293,6 +294,10 @@ func (l *lane) doSettle(a epoch.Settle) {
 		}
 		l.epochCommitted()
 	case epoch.RolledBack, epoch.Dropped:
+		if !l.failed {
+			l.failed = true
+			l.pace.failed(l.records, l.now())
+		}
 		t.rollback()
 	}
 }
@@ -305,6 +310,7 @@ func (l *lane) epochCommitted() {
 		}
 	}
 	l.stats.commits.Add(1)
+	l.pace.committed()
 	l.cfg.listener.committed(CommittedInfo{l.index, l.records, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
 }
 

@@ -212,7 +212,7 @@ func (a *application) commitBirth(ctx context.Context, txn *transaction, at map[
 	}
 	rec := txn.arena.record()
 	rec.Topic, rec.Key, rec.Value = a.names.Control(), key, value
-	txn.produce(ctx, rec, txn.promise(nil))
+	txn.produce(ctx, rec, txn.promise(nil, nil))
 	err = txn.flush(ctx)
 	if err == nil {
 		err = a.sendBirthOffsets(ctx, txn, at)

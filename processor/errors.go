@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/offsets"
 )
 
 // Error is something that a person must do about: what is wrong, where, and what to do.
@@ -40,6 +42,9 @@ var (
 	ErrBroker = errors.New("brokers unsuitable")
 	// ErrTopic: a topic is missing or is not as it must be.
 	ErrTopic = errors.New("topic unsuitable")
+	// ErrSink: the brokers do not take a record that a task sends, however often it is sent.
+	// The task is closed without the epoch that has the record, and tried again later.
+	ErrSink = errors.New("record refused by the brokers")
 	// ErrPlan: the plan does not fit what the application was born with.
 	ErrPlan = errors.New("incompatible plan")
 	// ErrPosition: a committed position is missing or outside the log.
@@ -117,6 +122,8 @@ var verdicts = map[*kerr.Error]verdict{
 	kerr.MessageTooLarge:                    verdictFatal,
 	kerr.RecordListTooLarge:                 verdictFatal,
 	kerr.InvalidTimestamp:                   verdictFatal,
+	kerr.InvalidRecord:                      verdictFatal,
+	kerr.PolicyViolation:                    verdictFatal,
 	kerr.OffsetMetadataTooLarge:             verdictFatal,
 }
 
@@ -161,6 +168,30 @@ func judge(err error) verdict {
 		return verdictFatal
 	}
 	return verdictUnknown
+}
+
+// refusesRecords says whether an error of a produced record is about the record, or its topic,
+// and would come again.
+func refusesRecords(err error) bool {
+	return judge(err) == verdictFatal || errors.Is(err, kerr.UnknownTopicOrPartition)
+}
+
+// refusedAt says what to do about a record of a task that the brokers do not take.
+func refusedAt(t offsets.Task, err error) error {
+	fix := "look at the settings of the topic"
+	switch {
+	case errors.Is(err, kerr.InvalidTimestamp):
+		fix = "the record's time is too far from the broker's clock: raise message.timestamp.after.max.ms or message.timestamp.before.max.ms of the topic, or mend the event time"
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		fix = "raise max.message.bytes of the topic"
+	case errors.Is(err, kerr.InvalidRecord):
+		fix = "a compacted topic takes no record without a key"
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		fix = "create the topic again"
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		fix = "give the user the right to write to the topic"
+	}
+	return &Error{What: err.Error(), Where: "task " + t.String(), Fix: fix, Err: errors.Join(ErrSink, err)}
 }
 
 // unreachable turns the failure of the first talk with the brokers into something that a

@@ -61,6 +61,13 @@ func (b *inbox) polling(ctx context.Context, d time.Duration) (context.Context, 
 	}
 }
 
+// wait returns at the next push, or after d.
+func (b *inbox) wait(ctx context.Context, d time.Duration) {
+	ctx, done := b.polling(ctx, d)
+	<-ctx.Done()
+	done()
+}
+
 // What the group's callbacks push. They never wait for the lane, which may sit in a poll
 // that waits for them.
 type (

@@ -18,6 +18,7 @@ import (
 const (
 	pollRecords = 20_000                 // most records per poll
 	taskTurn    = 512                    // records of one task before the next one has its turn
+	clockEvery  = 16                     // records of one task between two looks at the clock
 	tickEvery   = 250 * time.Millisecond // how often timers are looked at
 )
 
@@ -64,6 +65,9 @@ type lane struct {
 	started  time.Time // of the open epoch
 	reason   string    // why the epoch is being aborted or in doubt, for the listener
 	records  int64
+	pace     pace
+	failed   bool // the open epoch was taken back, and pace knows
+	slow     bool // records take so long that the clock is looked at after each
 	wanted   bool // a rebalance waits
 	spread   int32
 	lastTick time.Time
@@ -163,6 +167,10 @@ func (l *lane) turn(ctx context.Context) {
 	switch {
 	case l.waiting > 0:
 		l.await()
+	case l.machine.Phase() == epoch.Idle && !l.bracket && l.pace.rest(l.now()) > 0:
+		l.inbox.wait(l.ctx, l.pace.rest(l.now()))
+		l.group.client.PollRecords(over, pollRecords)
+		l.bracket = true
 	case !l.backlog() || l.machine.Phase() == epoch.Idle && !l.leaseHolds():
 		failpoint("poll")
 		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
@@ -198,7 +206,7 @@ func (l *lane) turn(ctx context.Context) {
 	if l.waiting > 0 || l.exited {
 		return
 	}
-	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() {
+	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() && l.pace.rest(l.now()) <= 0 {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
@@ -219,8 +227,10 @@ func (l *lane) patience() time.Duration {
 
 // due says whether the open epoch is to end.
 func (l *lane) due() bool {
-	return l.wanted || l.stopping || l.now().Sub(l.started) >= l.cfg.commitInterval || l.full()
+	return l.wanted || l.stopping || l.late() || l.pace.spent(l.records) || l.full()
 }
+
+func (l *lane) late() bool { return l.now().Sub(l.started) >= l.cfg.commitInterval }
 
 // full: the epoch's memory is at its limit.
 func (l *lane) full() bool {
@@ -250,9 +260,7 @@ func (l *lane) await() {
 	if budget > 0 {
 		patience = min(budget, tickEvery)
 	}
-	ctx, done := l.inbox.polling(l.ctx, patience)
-	<-ctx.Done()
-	done()
+	l.inbox.wait(l.ctx, patience)
 	if budget <= 0 && !l.stalled {
 		l.stalled = true
 		l.tell(epoch.Stalled{})
@@ -378,13 +386,17 @@ func (l *lane) work() {
 			t.touched = true
 			l.tell(epoch.Touched{Task: t.id})
 		}
-		for n := 0; n < taskTurn && t.read < len(t.queue) && !t.atStop(); n++ {
+		for n := 1; n <= taskTurn && t.read < len(t.queue) && !t.atStop(); n++ {
 			failpoint("process")
 			if err := t.step(); err != nil {
 				l.userFailed(t, err)
 				return
 			}
 			l.records++
+			if (l.slow || n%clockEvery == 0) && l.late() || l.pace.spent(l.records) {
+				l.slow = n <= clockEvery
+				break
+			}
 		}
 		if l.due() {
 			return
@@ -400,6 +412,14 @@ func (l *lane) stopNow(t *runningTask, err error) {
 	if t.stop == nil || !t.stop.now {
 		t.stop = &stop{cause: err, now: true}
 	}
+}
+
+// epochFailed ends a task whose failure came with the end of its epoch, at no record in
+// particular: a replay up to the next one would end here again.
+func (l *lane) epochFailed(t *runningTask, err error) {
+	l.stopNow(t, err)
+	l.reason = err.Error()
+	l.tell(epoch.Failed{Task: t.id})
 }
 
 func (l *lane) userFailed(t *runningTask, err error) {

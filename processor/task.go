@@ -162,7 +162,7 @@ func (t *runningTask) Emit(i int, o *task.Out) error {
 		}
 	}
 	if out.promise == nil {
-		out.promise = txn.promise(nil)
+		out.promise = txn.promise(t, nil)
 	}
 	txn.produce(t.lane.ctx, rec, out.promise)
 	return nil
@@ -188,7 +188,7 @@ func (t *runningTask) heartbeat() {
 			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), time.UnixMilli(max(wm, 0))
 			rec.Headers = t.lane.txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, kind, wm))
 			if out.promise == nil {
-				out.promise = t.lane.txn.promise(nil)
+				out.promise = t.lane.txn.promise(t, nil)
 			}
 			t.lane.txn.produce(t.lane.ctx, rec, out.promise)
 		}
@@ -265,7 +265,7 @@ func (t *runningTask) finish(ctx context.Context) error {
 	for i, s := range t.stores {
 		topic := t.lane.app.changelogTopic(int(t.id.Sub), i)
 		end := &t.ends[i]
-		promise := txn.promise(func(r *kgo.Record) { *end = max(*end, r.Offset+1) })
+		promise := txn.promise(t, func(r *kgo.Record) { *end = max(*end, r.Offset+1) })
 		err := s.Changes(func(key, value []byte) error {
 			rec := txn.arena.record()
 			rec.Topic, rec.Partition = topic, t.id.Partition

@@ -44,6 +44,7 @@ type transaction struct {
 		answered int
 		foreign  int   // acknowledgements with another identity (the client re-initialised inside)
 		err      error // first failed promise
+		refused  *refusedRecord
 	}
 }
 
@@ -106,7 +107,7 @@ func (t *transaction) begin(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	t.mu.attempt++
-	t.mu.answered, t.mu.foreign, t.mu.err = 0, 0, nil
+	t.mu.answered, t.mu.foreign, t.mu.err, t.mu.refused = 0, 0, nil, nil
 	t.mu.Unlock()
 	if t.arena == nil {
 		t.arena = new(arena)
@@ -115,9 +116,22 @@ func (t *transaction) begin(ctx context.Context) error {
 	return nil
 }
 
-// promise returns the callback for the records of the open transaction. after, if not
-// nil, sees each clean acknowledgement, one at a time.
-func (t *transaction) promise(after func(*kgo.Record)) func(*kgo.Record, error) {
+// refusedRecord is one that the brokers will not take however often it is sent.
+type refusedRecord struct {
+	of  *runningTask
+	err error
+}
+
+// refused is the first record of a task that the brokers do not take for what it is.
+func (t *transaction) refused() *refusedRecord {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.refused
+}
+
+// promise returns the callback for the records of the open transaction that a task sends, or
+// the lane itself: nil. after, if not nil, sees each clean acknowledgement, one at a time.
+func (t *transaction) promise(of *runningTask, after func(*kgo.Record)) func(*kgo.Record, error) {
 	attempt, who := t.mu.attempt, t.who // written by this goroutine only
 	return func(r *kgo.Record, err error) {
 		t.mu.Lock()
@@ -128,8 +142,12 @@ func (t *transaction) promise(after func(*kgo.Record)) func(*kgo.Record, error) 
 		t.mu.answered++
 		switch {
 		case err != nil:
+			err := fmt.Errorf("produce to %s/%d: %w", r.Topic, r.Partition, err)
 			if t.mu.err == nil {
-				t.mu.err = fmt.Errorf("produce to %s/%d: %w", r.Topic, r.Partition, err)
+				t.mu.err = err
+			}
+			if of != nil && t.mu.refused == nil && refusesRecords(err) {
+				t.mu.refused = &refusedRecord{of, err}
 			}
 		case r.ProducerID != who.id || r.ProducerEpoch != who.epoch:
 			t.mu.foreign++

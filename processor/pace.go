@@ -1,0 +1,49 @@
+package processor
+
+import "time"
+
+// pace slows a lane down whose epochs fail again and again: the records of one may take
+// longer than the transaction's timeout, or the brokers may be in trouble. It is pure.
+//
+// After the second failure in a row an epoch may have half as many records as the one that
+// failed, down to one; each that commits doubles that. From the third on the lane rests
+// before it tries again.
+type pace struct {
+	failures int   // in a row
+	quota    int64 // records of one epoch; 0: no limit
+	until    time.Time
+}
+
+const (
+	restMin  = 50 * time.Millisecond
+	restMax  = 2 * time.Second
+	anyQuota = 1 << 20 // more than an epoch has: as good as no limit
+)
+
+// failed notes that an epoch of so many records was taken back.
+func (p *pace) failed(records int64, now time.Time) {
+	p.failures++
+	if p.failures < 2 {
+		return
+	}
+	if records > 0 {
+		p.quota = max(1, records/2)
+	}
+	if p.failures > 2 {
+		p.until = now.Add(min(restMin<<min(p.failures-3, 10), restMax))
+	}
+}
+
+// committed notes that an epoch was.
+func (p *pace) committed() {
+	p.failures = 0
+	if p.quota *= 2; p.quota >= anyQuota {
+		p.quota = 0
+	}
+}
+
+// spent says whether an epoch with so many records must end.
+func (p *pace) spent(records int64) bool { return p.quota > 0 && records >= p.quota }
+
+// rest is how long the lane still waits before it begins an epoch.
+func (p *pace) rest(now time.Time) time.Duration { return p.until.Sub(now) }
