@@ -164,6 +164,9 @@ var over = func() context.Context {
 // turn is one bracket.
 func (l *lane) turn(ctx context.Context) {
 	var fetches kgo.Fetches
+	if !l.bracket {
+		l.holdSlow()
+	}
 	switch {
 	case l.waiting > 0:
 		l.await()
@@ -181,9 +184,7 @@ func (l *lane) turn(ctx context.Context) {
 		}
 		l.bracket = true
 	case !l.bracket:
-		// Records are waiting, but the group was released: without a poll, callbacks would
-		// run while they are processed. One that has ended already only takes the hold.
-		l.group.client.PollRecords(over, pollRecords)
+		fetches = l.pollMore()
 		l.bracket = true
 	}
 	for _, e := range l.inbox.drain() {

@@ -4,11 +4,57 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/processor/internal/epoch"
 )
+
+const (
+	heldAbove = 1000        // records: no queue of fewer is long
+	heldAfter = time.Second // a task that would need longer for its queue is slow
+)
+
+// pollMore takes what the client has while records are still in memory, so that a slow task
+// does not keep the others of the lane from theirs. Whatever comes of it, the group is held
+// afterwards: without that, callbacks would run while the records are processed.
+func (l *lane) pollMore() kgo.Fetches {
+	room := pollRecords
+	for _, t := range l.tasks {
+		room -= t.waiting()
+	}
+	if room > 0 {
+		if fetches := l.group.client.PollRecords(nil, room); len(fetches) > 0 { //nolint:staticcheck // nil: do not wait
+			return fetches
+		}
+	}
+	// A poll whose context has ended takes nothing but the hold.
+	l.group.client.PollRecords(over, pollRecords)
+	return nil
+}
+
+// holdSlow pauses the partitions of tasks that would fill the memory of the lane with records
+// that wait for them, until half of the queue is done.
+func (l *lane) holdSlow() {
+	now := l.now()
+	for _, id := range l.order {
+		t := l.tasks[id]
+		switch n := t.waiting(); {
+		case t.held && n <= heldAbove/2:
+			t.held = false
+			t.since, t.done = now, 0
+			l.resume(t)
+		case t.held || now.Sub(t.since) < heldAfter:
+		default:
+			if t.done < n && n > heldAbove {
+				t.held = true
+				l.pause(t)
+			}
+			t.since, t.done = now, 0
+		}
+	}
+}
 
 // accept hands polled records to their tasks.
 func (l *lane) accept(fs kgo.Fetches) {

@@ -31,6 +31,10 @@ type runningTask struct {
 	read   int
 	bytes  int64 // of queue
 
+	held  bool      // its partitions are paused because its queue is long: see lane.holdSlow
+	done  int       // records processed since
+	since time.Time // begin of the present measurement, or when the queue was last empty
+
 	stores  []*changelog.Store
 	ends    []int64 // changelog ends of the open epoch
 	settled []int64 // committed ends
@@ -199,6 +203,9 @@ func (t *runningTask) heartbeat() {
 // accept takes over polled records of one input. A record below what was polled before
 // would be processed twice: the client went back without telling us.
 func (t *runningTask) accept(i int, recs []*kgo.Record) error {
+	if len(t.queue) == 0 {
+		t.since, t.done = t.lane.now(), 0
+	}
 	for _, r := range recs {
 		if err := t.ledger.Poll(i, r.Offset); err != nil {
 			return fmt.Errorf("read %s: %w", t.inputs[i].topicPartition, err)
@@ -240,6 +247,7 @@ func (t *runningTask) step() error {
 	}
 	t.ledger.ProcessedTo(int(q.input), r.Offset+1)
 	t.read++
+	t.done++
 	return nil
 }
 
@@ -362,6 +370,9 @@ func (t *runningTask) atStop() bool {
 	q := t.queue[t.read]
 	return int(q.input) == t.stop.input && q.rec.Offset == t.stop.offset
 }
+
+// waiting is the number of records that are not processed yet.
+func (t *runningTask) waiting() int { return len(t.queue) - t.read }
 
 // pending says whether the task has work that a transaction is needed for.
 func (t *runningTask) pending() bool {
