@@ -13,12 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,6 +28,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
 )
 
@@ -49,9 +52,9 @@ const realLimit = 40 * time.Second
 // faultsOf lists, for each request of the cycle, the errors that a broker may answer. With
 // REQUEST_TIMED_OUT kfake does what was asked and says that it does not know.
 var faultsOf = map[kmsg.Key][]*kerr.Error{
-	kmsg.Produce:         {kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend},
-	kmsg.TxnOffsetCommit: {kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.UnknownServerError},
-	kmsg.EndTxn:          {kerr.RequestTimedOut, kerr.UnknownServerError, kerr.NotCoordinator, kerr.ConcurrentTransactions},
+	kmsg.Produce:         {kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.InvalidRecord},
+	kmsg.TxnOffsetCommit: {kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.UnknownServerError, kerr.ProducerFenced, kerr.FencedInstanceID},
+	kmsg.EndTxn:          {kerr.RequestTimedOut, kerr.UnknownServerError, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState},
 	kmsg.InitProducerID:  {kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress},
 	kmsg.OffsetFetch:     {kerr.UnstableOffsetCommit, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress},
 	kmsg.Heartbeat:       {kerr.RebalanceInProgress, kerr.NotCoordinator, kerr.UnknownMemberID},
@@ -129,6 +132,12 @@ func virtual(t *testing.T, seed uint64) {
 		}()
 		return func() error { stop(); return <-done }
 	}
+	adm, err := kgo.NewClient(kgo.SeedBrokers(brokers...), dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer adm.Close()
+	names := offsets.Names{Application: ta.App, Timeline: 1}
 	stops := map[string]func() error{"a": worker("a"), "b": worker("b")}
 	// All goroutines of a bubble must have ended when it ends, also when it fails.
 	defer func() {
@@ -136,6 +145,14 @@ func virtual(t *testing.T, seed uint64) {
 			_ = stop()
 		}
 	}()
+	again := func(name string) {
+		stop := stops[name]
+		delete(stops, name)
+		if err := stop(); err != nil {
+			t.Fatalf("stop %s: %v\n%s", name, err, log)
+		}
+		stops[name] = worker(name)
+	}
 	keys := make([]kmsg.Key, 0, len(faultsOf))
 	for k := range kmsg.Key(100) {
 		if faultsOf[k] != nil {
@@ -146,23 +163,30 @@ func virtual(t *testing.T, seed uint64) {
 		if err := ta.Load(ctx, brokers, at, at+30, at+30 == records); err != nil {
 			t.Fatalf("load: %v\n%s", err, log)
 		}
-		switch rnd.IntN(12) {
+		name := []string{"a", "b"}[rnd.IntN(2)]
+		switch rnd.IntN(16) {
 		case 0:
 			c.RehashCoordinators()
 		case 1:
 			c.ShufflePartitionLeaders()
 		case 2:
-			name := []string{"a", "b"}[rnd.IntN(2)]
-			stop := stops[name]
-			delete(stops, name)
-			if err := stop(); err != nil {
-				t.Fatalf("stop %s: %v\n%s", name, err, log)
+			again(name)
+		case 3: // a storm
+			for range 2 + rnd.IntN(4) {
+				again([]string{"a", "b"}[rnd.IntN(2)])
+				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond) // virtual
 			}
-			stops[name] = worker(name)
+		case 4: // as a successor does who thinks that the lane is gone
+			id := names.TransactionalID(name, 0)
+			fmt.Fprintf(log, "fence %s: %v\n", id, processor.InitProducerID(ctx, adm, id))
+		case 5: // the group gives its place away
+			_, err := kadm.NewClient(adm).LeaveGroup(ctx, kadm.LeaveGroup(names.Group()).InstanceIDs(names.GroupInstance(name, 0)))
+			fmt.Fprintf(log, "kick %s out of the group: %v\n", name, err)
 		default:
 			k := keys[rnd.IntN(len(keys))]
-			f := kfake.Fault{Keys: []kmsg.Key{k}, Err: faultsOf[k][rnd.IntN(len(faultsOf[k]))], Count: 1 + rnd.IntN(3), TopLevel: rnd.IntN(2) == 0,
-				When: func(r kmsg.Request) bool { return ours(r) }}
+			e := faultsOf[k][rnd.IntN(len(faultsOf[k]))]
+			f := kfake.Fault{Keys: []kmsg.Key{k}, Err: e, Count: 1 + rnd.IntN(3), TopLevel: rnd.IntN(2) == 0,
+				When: func(r kmsg.Request) bool { return ours(r, e) }}
 			fmt.Fprintf(log, "fault %s %v x%d\n", k.Name(), f.Err, f.Count)
 			c.Fault(f)
 		}
@@ -204,10 +228,11 @@ func (c slowConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// ours keeps faults away from the loader's plain produces.
-func ours(r kmsg.Request) bool {
+// ours keeps faults away from the loader's plain produces, and from a first start the one
+// that only a person can mend.
+func ours(r kmsg.Request, e *kerr.Error) bool {
 	p, ok := r.(*kmsg.ProduceRequest)
-	return !ok || p.TransactionID != nil
+	return !ok || p.TransactionID != nil && (e != kerr.InvalidRecord || !strings.HasSuffix(*p.TransactionID, ".birth"))
 }
 
 // lines is a log that is shown when a schedule fails.
