@@ -50,6 +50,7 @@ type config struct {
 	rebalanceTimeout   time.Duration
 	heartbeat          time.Duration
 	transactionTimeout time.Duration
+	remindEvery        time.Duration // see runningTask.remind
 
 	leaveOnStop     bool
 	allowOldBrokers bool
@@ -166,8 +167,8 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 		brokers: []string{"localhost:9092"}, lanes: runtime.GOMAXPROCS(0),
 		commitInterval: 100 * time.Millisecond, commitBytes: 64 << 20, maxRecordBytes: 1000 << 10,
 		sessionTimeout: 10 * time.Second, rebalanceTimeout: 30 * time.Second, heartbeat: time.Second,
-		transactionTimeout: 10 * time.Second,
-		log:                zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
+		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second,
+		log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
 	}
 	if plan != nil {
 		c.application, c.internal = plan.Application(), plan.InternalPartitions()
