@@ -96,8 +96,8 @@ func CommitInterval(d time.Duration) Option { return set(func(c *config) { c.com
 // size. Default: 64 MiB.
 func CommitBytes(n int64) Option { return set(func(c *config) { c.commitBytes = n }) }
 
-// CacheBytes bounds the state of all tasks that is held in memory. A key that is not in
-// memory costs a read from disk. Default: an eighth of the machine's memory, between 64 MiB
+// CacheBytes bounds the state of all tasks that is held in memory, but for stores with the
+// option InMemory, which come on top. A key that is not in memory costs a read from disk. Default: an eighth of the machine's memory, between 64 MiB
 // and 512 MiB.
 func CacheBytes(n int64) Option { return set(func(c *config) { c.cacheBytes = n }) }
 

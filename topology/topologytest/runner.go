@@ -76,6 +76,9 @@ func (r *runner) Emit(i int, o *task.Out) error {
 // start makes the task as the engine does: over its stores, from its committed time.
 func (r *runner) start() {
 	r.heard = map[heard]offsets.Stamp{}
+	for _, s := range r.stores {
+		s.restart()
+	}
 	r.task = r.d.graph.Start(r.sub.ID, r.id.Partition, r)
 	for i, in := range r.sub.Inputs {
 		if in.Internal {
