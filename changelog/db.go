@@ -23,7 +23,8 @@ type DBOptions struct {
 
 	// CacheBytes bounds the rows in memory of all stores together. Rows of the open epoch
 	// and rows not yet applied cannot be dropped: end the epoch early (EpochBytes) to keep
-	// the first small. Default 256 MiB.
+	// the first small. Stores opened by OpenInMemory are not counted: theirs cannot be
+	// dropped at all. Default 256 MiB.
 	CacheBytes int64
 	// MinFree is kept free on the file system; with less, nothing is written. Default 256 MiB.
 	MinFree uint64
@@ -101,7 +102,8 @@ type DB struct {
 	badger  *badger.DB
 	applier applier
 
-	used    atomic.Int64 // bytes in memory, all stores
+	used    atomic.Int64 // bytes in memory, all stores but those in memory only
+	pinned  atomic.Int64 // bytes of stores in memory only
 	lag     atomic.Int64 // changelog records behind the markers, all stores
 	stores  atomic.Int64 // open
 	closing atomic.Bool
@@ -212,6 +214,19 @@ func (db *DB) Close() error {
 // store is as after Reset. Then the caller restores: Restored for each record of the
 // changelog from marker.End (or from its start) to the committed end, and Finish.
 func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, error) {
+	return db.open(ctx, id, false)
+}
+
+// OpenInMemory is OpenStore for a store whose rows are in memory only: nothing of it is
+// read from or written to the disk, so that every open needs the whole changelog, and all
+// of its rows stay in memory, on top of CacheBytes. What OpenStore left on disk stays there;
+// it is a base like any other, with an older marker, when OpenStore opens the store again.
+func (db *DB) OpenInMemory(ctx context.Context, id StoreID) (*Store, error) {
+	s, _, _, err := db.open(ctx, id, true)
+	return s, err
+}
+
+func (db *DB) open(ctx context.Context, id StoreID, memory bool) (s *Store, m Marker, found bool, err error) {
 	fail := func(err error) (*Store, Marker, bool, error) {
 		return nil, Marker{}, false, fmt.Errorf("open store %s: %w", id, err)
 	}
@@ -219,10 +234,12 @@ func (db *DB) OpenStore(ctx context.Context, id StoreID) (*Store, Marker, bool, 
 	if err != nil {
 		return fail(err)
 	}
-	s := &Store{db: db, id: id, seed: maphash.MakeSeed(), key: make([]byte, prefixLen, prefixLen+64), open: 1}
+	s = &Store{db: db, id: id, memory: memory, seed: maphash.MakeSeed(), key: make([]byte, prefixLen, prefixLen+64), open: 1}
 	s.markerEnd.Store(-1)
 	s.read = db.badger.NewTransactionAt(math.MaxUint64, false)
-	m, found, err := s.base()
+	if !memory {
+		m, found, err = s.base()
+	}
 	if err == nil && !found {
 		err = s.Reset()
 	}
@@ -275,12 +292,14 @@ func (s *Store) Reset() error {
 	if len(s.undo) > 0 {
 		s.Rollback()
 	}
-	inc, err := s.db.applier.nextIncarnation(s.id)
-	if err != nil {
-		return s.wrap("reset", err)
+	if !s.memory {
+		inc, err := s.db.applier.nextIncarnation(s.id)
+		if err != nil {
+			return s.wrap("reset", err)
+		}
+		s.inc = inc
+		copy(s.key, inc.prefix())
 	}
-	s.inc = inc
-	copy(s.key, inc.prefix())
 	s.shards, s.order, s.memo, s.empty = [shardCount]shard{}, nil, place{}, gap{}
 	s.complete, s.persisted = true, false
 	s.db.lag.Add(-s.lag())
@@ -342,8 +361,9 @@ func (db *DB) now() time.Time { return db.opt.Now() }
 
 // DBStats are figures of all stores together.
 type DBStats struct {
-	Used   int64 // bytes of rows in memory
-	Lag    int64 // changelog records that a restart would replay
+	Used   int64 // bytes of rows in memory, bounded by CacheBytes
+	Pinned int64 // bytes of rows of stores that are in memory only, on top of that
+	Lag    int64 // changelog records that a restart would replay; without stores in memory, which replay all of theirs
 	Stores int64 // open
 	Disk   int64 // bytes of Badger's files, as of the last minute
 }
@@ -351,5 +371,5 @@ type DBStats struct {
 // Stats is a picture of the database for status and metrics.
 func (db *DB) Stats() DBStats {
 	lsm, vlog := db.badger.Size()
-	return DBStats{Used: db.used.Load(), Lag: db.lag.Load(), Stores: db.stores.Load(), Disk: lsm + vlog}
+	return DBStats{Used: db.used.Load(), Pinned: db.pinned.Load(), Lag: db.lag.Load(), Stores: db.stores.Load(), Disk: lsm + vlog}
 }

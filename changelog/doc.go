@@ -57,6 +57,9 @@
 // Nothing uncommitted reaches the disk. A batch that Badger has in part is harmless by the
 // same argument; its marker is not there.
 //
+// A store opened by OpenInMemory has no D at all: every restore is a replay from the log's
+// start. Its rows stay unapplied, and complete is always true.
+//
 // # Crashes
 //
 // Writes are not synced. After the death of the process alone the kernel has all of

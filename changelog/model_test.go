@@ -43,6 +43,8 @@ type model struct {
 	epoch     uint64
 	gates     []gate
 	total     Stats
+	kind      func(*rand.Rand) bool // whether the next store is in memory only
+	memory    bool                  // whether this one is
 }
 
 // gate is a job that holds the applier until it is opened.
@@ -188,13 +190,16 @@ func (m *model) reopen(how int) {
 	m.total.Evicted += st.Evicted
 	m.total.Applied += st.Applied
 	m.total.Waves += st.Waves
+	if m.memory && st.Applied+st.Waves+st.Reads+st.Evicted > 0 {
+		m.fatalf("a store in memory only: %+v", st)
+	}
 	m.check(m.s.Close(ctx, how == 0))
 	if how == 2 || m.rng.Intn(2) == 0 {
 		m.check(m.db.Close())
 		m.dir = dir
 		m.db = m.openDB()
 	}
-	m.openStore(how == 0)
+	m.openStore(how == 0 && !m.memory)
 	m.now = copyMap(m.committed)
 	m.compare(nil, nil)
 }
@@ -210,9 +215,13 @@ func (m *model) openDB() *DB {
 
 // openStore restores as an engine does, from a compacted changelog.
 func (m *model) openStore(whole bool) {
-	s, marker, found, err := m.db.OpenStore(context.Background(), storeID(0))
+	m.memory = m.kind(m.rng)
+	s, marker, found, err := m.db.open(context.Background(), storeID(0), m.memory)
 	m.check(err)
 	m.s = s
+	if whole = whole && !m.memory; found && m.memory {
+		m.fatalf("a store in memory only has a base")
+	}
 	c := int64(len(m.log))
 	from := int64(0)
 	if found {
@@ -271,9 +280,22 @@ func (m *model) compare(lo, hi []byte) {
 // TestModel: whatever the order of puts, commits, rollbacks, waves, evictions and
 // crashes, the store is the fold of the committed changelog plus the open epoch.
 func TestModel(t *testing.T) {
-	seeds, steps := 12, 4000
+	play(t, 12, func(*rand.Rand) bool { return false })
+}
+
+// The same for a store that is in memory only, and for one that is switched at each start.
+func TestModelInMemory(t *testing.T) {
+	play(t, 4, func(*rand.Rand) bool { return true })
+}
+
+func TestModelSwitched(t *testing.T) {
+	play(t, 6, func(rng *rand.Rand) bool { return rng.Intn(2) == 0 })
+}
+
+func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
+	steps := 4000
 	if testing.Short() {
-		seeds, steps = 4, 2000
+		seeds, steps = seeds/3, 2000
 	}
 	for i := range int64(seeds) {
 		seed := i + 1
@@ -281,7 +303,7 @@ func TestModel(t *testing.T) {
 			continue
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), dir: t.TempDir(),
+			m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), dir: t.TempDir(), kind: kind,
 				now: map[string]string{}, committed: map[string]string{}}
 			m.opt = DBOptions{MaxLag: seed, ApplyInterval: time.Second}
 			if seed%3 != 0 {
@@ -302,6 +324,9 @@ func TestModel(t *testing.T) {
 			m.reopen(2)
 			m.reopen(0)
 			t.Logf("%d epochs, %d changes, %+v", m.epoch, len(m.log), m.total)
+			if strings.HasPrefix(t.Name(), "TestModelInMemory") {
+				return
+			}
 			if m.total.Waves == 0 || m.opt.CacheBytes > 0 && m.opt.CacheBytes < 8<<10 && (m.total.Evicted == 0 || m.total.Reads == 0) {
 				t.Error("this run met no wave, or no eviction: it shows nothing")
 			}

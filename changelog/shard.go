@@ -26,6 +26,7 @@ type shard struct {
 	used      int      // taken slots
 	slab      []byte
 	waste     int      // bytes of moved rows
+	dead      int      // rows that became absent since the last rebuild, some of them twice
 	unapplied []uint32 // units of rows with flag unapplied, in order of change
 	handed    uint64   // number of the last batch for the applier that has rows from here
 }
@@ -202,7 +203,7 @@ func (s *shard) rebuild(tag func(key []byte) uint32, keep func(row []byte) bool)
 		for slots = 8; n*4 > slots*3; slots *= 2 {
 		}
 	}
-	s.slab, s.index, s.used, s.waste = make([]byte, 0, size+size/8), make([]uint64, slots), 0, 0
+	s.slab, s.index, s.used, s.waste, s.dead = make([]byte, 0, size+size/8), make([]uint64, slots), 0, 0, 0
 	if n == 0 {
 		s.slab, s.index = nil, nil
 	}

@@ -40,8 +40,9 @@ type Store struct {
 	empty  gap
 
 	// complete: every present row is in memory. True for a store born empty, until the
-	// first eviction of a present row. persisted: Badger may have rows.
-	complete, persisted bool
+	// first eviction of a present row. persisted: Badger may have rows. memory: it never
+	// has any; rows stay unapplied, and complete stays true.
+	complete, persisted, memory bool
 
 	open       uint32 // number of the open epoch, stamped on rows it touched
 	undo       []undo // one for each row touched in it
@@ -58,7 +59,7 @@ type Store struct {
 	last    time.Time // start of the last wave
 	changed int64     // bytes committed since then
 	clock   int       // next shard to look at for eviction
-	held    int64     // part of db.used
+	held    int64     // part of db.used, or of db.pinned
 	tick    int       // rows restored since the last housekeeping
 	handed  uint64    // number of the last batch handed over
 
@@ -235,6 +236,9 @@ func (s *Store) write(key, value []byte, state byte) error {
 	s.touch(&p, row)
 	row = s.fill(&p, value)
 	row[2] = row[2]&^known | state | used
+	if state == absent {
+		sh.dead++
+	}
 	return nil
 }
 
@@ -298,7 +302,9 @@ func (s *Store) Commit(epoch offsets.EpochID, end int64) {
 }
 
 func (s *Store) committed(epoch offsets.EpochID, end int64) {
-	s.db.lag.Add(end - s.end)
+	if !s.memory {
+		s.db.lag.Add(end - s.end)
+	}
 	s.settled, s.epoch, s.end = true, epoch, end
 }
 
@@ -315,6 +321,9 @@ func (s *Store) Rollback() {
 		copy(row[rowHeader+keyLen(row):], old)
 		// It keeps flag unapplied: to write the committed value once too often is harmless.
 		row[2] = row[2]&^known | u.state
+		if u.state == absent {
+			sh.dead++
+		}
 	}
 	s.nextEpoch()
 }
@@ -362,7 +371,7 @@ func (s *Store) Close(ctx context.Context, apply bool) error {
 	if len(s.undo) > 0 {
 		s.Rollback()
 	}
-	if apply && s.settled {
+	if apply && s.settled && !s.memory {
 		err = s.handAll()
 	}
 	s.closed, s.complete = true, false // so that Get asks whether it is closed
@@ -374,7 +383,7 @@ func (s *Store) Close(ctx context.Context, apply bool) error {
 	case <-ctx.Done():
 		err = errors.Join(err, s.wrap("close", ctx.Err()))
 	}
-	s.db.used.Add(-s.held)
+	s.account(-s.held)
 	s.shards, s.order, s.memo, s.held = [shardCount]shard{}, nil, place{}, 0
 	s.undo, s.undoBytes = nil, nil
 	return err

@@ -39,6 +39,10 @@ func (s *Store) Apply() error {
 
 // service does what Apply says; restore calls it too.
 func (s *Store) service() error {
+	if s.memory {
+		s.tidy()
+		return nil
+	}
 	now := s.db.now()
 	if !s.wave.active && s.due(now) {
 		s.startWave()
@@ -80,7 +84,12 @@ func (s *Store) due(now time.Time) bool {
 }
 
 // lag is the length of the changelog tail that a restart would replay.
-func (s *Store) lag() int64 { return s.end - max(0, s.markerEnd.Load()) }
+func (s *Store) lag() int64 {
+	if s.memory {
+		return 0
+	}
+	return s.end - max(0, s.markerEnd.Load())
+}
 
 func (s *Store) pending() bool {
 	for i := range s.shards {
@@ -179,9 +188,19 @@ func (s *Store) handAll() error {
 	}
 }
 
+// account adds to what is held in memory.
+func (s *Store) account(delta int64) {
+	s.held += delta
+	if s.memory {
+		s.db.pinned.Add(delta)
+	} else {
+		s.db.used.Add(delta)
+	}
+}
+
 // tidy keeps memory within bounds, a few shards at a time: it takes the waste out of
 // slabs, and when all stores together hold more than CacheBytes it drops clean rows that
-// were not used since the last walk.
+// were not used since the last walk. Of a store in memory it only drops deleted rows.
 func (s *Store) tidy() {
 	held := int64(cap(s.undo)*16 + cap(s.undoBytes))
 	rows := 0
@@ -192,8 +211,7 @@ func (s *Store) tidy() {
 	if s.order != nil {
 		held += s.order.bytes()
 	}
-	s.db.used.Add(held - s.held)
-	s.held = held
+	s.account(held - s.held)
 	s.figures.rows.Store(int64(rows))
 	s.figures.bytes.Store(held)
 	if s.order != nil {
@@ -205,16 +223,15 @@ func (s *Store) tidy() {
 		i := s.clock
 		s.clock = (s.clock + 1) % shardCount
 		sh := &s.shards[i]
-		evict := s.db.used.Load() > s.db.opt.CacheBytes && sh.handed <= s.done.Load() && len(sh.unapplied)*8 < sh.used*7
-		if !evict && (sh.waste < 4096 || sh.waste*4 < len(sh.slab)) {
+		evict := !s.memory && s.db.used.Load() > s.db.opt.CacheBytes && sh.handed <= s.done.Load() && len(sh.unapplied)*8 < sh.used*7
+		dead := s.memory && sh.dead*4 > sh.used+16
+		if !evict && !dead && (sh.waste < 4096 || sh.waste*4 < len(sh.slab)) {
 			continue
 		}
 		before := sh.bytes()
 		work += len(sh.slab)
 		s.rebuild(i, evict)
-		delta := int64(sh.bytes() - before)
-		s.held += delta
-		s.db.used.Add(delta)
+		s.account(int64(sh.bytes() - before))
 	}
 }
 
@@ -227,6 +244,8 @@ func (s *Store) rebuild(i int, evict bool) {
 	old := sh.rebuild(s.tag, func(row []byte) bool {
 		fl := flags(row)
 		switch {
+		case s.memory:
+			return fl&present != 0
 		case fl&unapplied != 0:
 			return true
 		case fl&known == 0:

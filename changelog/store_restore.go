@@ -34,6 +34,9 @@ func (s *Store) Restored(key, value []byte) error {
 	s.touch(&p, sh.row(p.unit))
 	row := s.fill(&p, value)
 	row[2] = row[2]&^known | state | used
+	if state == absent {
+		sh.dead++
+	}
 	if s.tick++; s.tick < restoreTick {
 		return nil
 	}

@@ -45,6 +45,15 @@ func openStore(t testing.TB, db *DB, id StoreID) *Store {
 	return s
 }
 
+func openInMemory(t testing.TB, db *DB, id StoreID) *Store {
+	t.Helper()
+	s, err := db.OpenInMemory(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func epochID(n uint64) offsets.EpochID {
 	return offsets.EpochID{Counter: n, ProducerID: 7, ProducerEpoch: 1}
 }
@@ -63,19 +72,22 @@ func settle(t testing.TB, s *Store) {
 }
 
 func TestStore(t *testing.T) {
+	apply := func(t *testing.T, s *Store) {
+		if err := s.Apply(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name string
 		opt  DBOptions
+		open func(testing.TB, *DB, StoreID) *Store
 		// what happens at each commit
 		after func(t *testing.T, s *Store)
 	}{
-		{"memory", DBOptions{}, func(*testing.T, *Store) {}},
-		{"applied", DBOptions{ApplyInterval: 1}, func(t *testing.T, s *Store) {
-			if err := s.Apply(); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"evicted", DBOptions{ApplyInterval: 1, CacheBytes: 1}, func(t *testing.T, s *Store) {
+		{"memory", DBOptions{}, openStore, func(*testing.T, *Store) {}},
+		{"applied", DBOptions{ApplyInterval: 1}, openStore, apply},
+		{"in memory only", DBOptions{ApplyInterval: 1, CacheBytes: 1}, openInMemory, apply},
+		{"evicted", DBOptions{ApplyInterval: 1, CacheBytes: 1}, openStore, func(t *testing.T, s *Store) {
 			for range 3 { // hand over; drop what is clean, in two walks
 				if err := s.Apply(); err != nil {
 					t.Fatal(err)
@@ -90,7 +102,7 @@ func TestStore(t *testing.T) {
 			n := int32(0)
 			storetest.Run(t, func(t *testing.T) (storetest.Store, storetest.Epochs) {
 				n++
-				s := openStore(t, db, storeID(n))
+				s := c.open(t, db, storeID(n))
 				t.Cleanup(func() {
 					if err := s.Close(context.Background(), false); err != nil {
 						t.Error(err)

@@ -50,6 +50,7 @@ type config struct {
 	rebalanceTimeout   time.Duration
 	heartbeat          time.Duration
 	transactionTimeout time.Duration
+	remindEvery        time.Duration // see runningTask.remind
 
 	leaveOnStop     bool
 	allowOldBrokers bool
@@ -95,8 +96,8 @@ func CommitInterval(d time.Duration) Option { return set(func(c *config) { c.com
 // size. Default: 64 MiB.
 func CommitBytes(n int64) Option { return set(func(c *config) { c.commitBytes = n }) }
 
-// CacheBytes bounds the state of all tasks that is held in memory. A key that is not in
-// memory costs a read from disk. Default: an eighth of the machine's memory, between 64 MiB
+// CacheBytes bounds the state of all tasks that is held in memory, but for stores with the
+// option InMemory, which come on top. A key that is not in memory costs a read from disk. Default: an eighth of the machine's memory, between 64 MiB
 // and 512 MiB.
 func CacheBytes(n int64) Option { return set(func(c *config) { c.cacheBytes = n }) }
 
@@ -166,8 +167,8 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 		brokers: []string{"localhost:9092"}, lanes: runtime.GOMAXPROCS(0),
 		commitInterval: 100 * time.Millisecond, commitBytes: 64 << 20, maxRecordBytes: 1000 << 10,
 		sessionTimeout: 10 * time.Second, rebalanceTimeout: 30 * time.Second, heartbeat: time.Second,
-		transactionTimeout: 10 * time.Second,
-		log:                zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
+		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second,
+		log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
 	}
 	if plan != nil {
 		c.application, c.internal = plan.Application(), plan.InternalPartitions()

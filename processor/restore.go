@@ -81,12 +81,16 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 	bases := make([]based, len(sub.Stores))
 	for i, spec := range sub.Stores {
 		id := changelog.StoreID{Timeline: l.app.names.Timeline, UID: spec.UID, Task: t, TopicID: l.app.topicIDs[l.app.changelogTopic(int(t.Sub), i)]}
-		s, m, found, err := l.db.OpenStore(ctx, id)
+		var s *changelog.Store
+		if spec.InMemory {
+			s, err = l.db.OpenInMemory(ctx, id)
+		} else {
+			s, bases[i].marker, bases[i].found, err = l.db.OpenStore(ctx, id)
+		}
 		if err != nil {
 			return got, fmt.Errorf("open state %s of task %s: %w", spec.UID, t, err)
 		}
 		got.stores = append(got.stores, s)
-		bases[i] = based{m, found}
 	}
 	if got.positions, err = l.stablePositions(ctx, t); err != nil {
 		return got, err

@@ -14,7 +14,8 @@ import (
 )
 
 // heartbeatEvery is how often a task tells the silent partitions of its repartition topics
-// how far its time is: producers x partitions records per period at most.
+// how far its time is, or that it is idle: producers x partitions records per period at
+// most.
 const heartbeatEvery = time.Second
 
 // runningTask is a task that a lane runs. The lane's goroutine owns it.
@@ -45,6 +46,7 @@ type runningTask struct {
 	stop     *stop
 	wantTime bool // somebody downstream, or the task itself, waits for its watermark
 	beat     time.Time
+	reminded time.Time
 }
 
 // stop is where the replay of a failed task ends.
@@ -73,9 +75,25 @@ type output struct {
 	partitions int32
 	internal   bool
 	promise    func(*kgo.Record, error) // of the open epoch
-	told       []int64                  // per partition: the watermark that its reader heard last; internal only
-	undecided  []int64                  // the same with the open epoch
+	told       []told                   // per partition: what its reader heard last; internal only
+	undecided  []told                   // the same with the open epoch
+	forgetful  bool                     // its readers keep no row of what they heard
 }
+
+// told is what the reader of a partition knows of a task's time.
+type told struct {
+	time int64
+	idle bool
+}
+
+// hears notes that the reader hears of a time, which wakes the task up for it, or that the
+// task is idle.
+func (t *told) hears(time int64, idle bool) { t.time, t.idle = max(t.time, time), idle }
+
+// knows says whether a reader that was told this knows all of it.
+func (t told) knows(time int64, idle bool) bool { return t.time >= time && t.idle == idle }
+
+var toldNothing = told{time: offsets.NoTime}
 
 // newRunningTask makes the executable task over restored stores.
 func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
@@ -93,10 +111,9 @@ func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
 		topic, n := l.app.outputTopic(int(r.task.Sub), i)
 		out := output{topic: topic, partitions: n, internal: o.Internal}
 		if o.Internal {
-			out.told, out.undecided = make([]int64, n), make([]int64, n)
-			for p := range out.told {
-				out.told[p], out.undecided[p] = offsets.NoTime, offsets.NoTime
-			}
+			out.told, out.undecided = make([]told, n), make([]told, n)
+			out.forgetful = l.app.forgetsTime(o.Topic)
+			out.forget()
 		}
 		t.outputs = append(t.outputs, out)
 	}
@@ -106,7 +123,11 @@ func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
 			t.run.SetUpstream(i, l.app.upstream(int(r.task.Sub), i))
 		}
 	}
-	if err := t.run.Restore(r.metadata.Time); err != nil {
+	var times []int64
+	for _, in := range t.inputs {
+		times = append(times, r.positions[in.topicPartition].metadata.InputTime)
+	}
+	if err := t.run.Restore(r.metadata.Time, times); err != nil {
 		return nil, fmt.Errorf("restore time of task %s: %w", r.task, err)
 	}
 	t.run.Committed()
@@ -153,7 +174,7 @@ func (t *runningTask) Emit(i int, o *task.Out) error {
 	switch {
 	case out.internal:
 		wm := t.run.Watermark()
-		out.undecided[rec.Partition] = max(out.undecided[rec.Partition], wm)
+		out.undecided[rec.Partition].hears(wm, false)
 		if len(o.Headers) == 0 {
 			rec.Headers = txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, offsets.Data, wm))
 			break
@@ -172,22 +193,27 @@ func (t *runningTask) Emit(i int, o *task.Out) error {
 	return nil
 }
 
-// heartbeat tells the silent partitions of the internal outputs how far this task is.
-func (t *runningTask) heartbeat() {
-	wm, kind := t.run.Watermark(), offsets.Heartbeat
-	if t.run.Idle() {
-		kind = offsets.Idle
+// forget makes as if the readers had heard nothing yet.
+func (o *output) forget() {
+	for p := range o.told {
+		o.told[p], o.undecided[p] = toldNothing, toldNothing
 	}
-	if wm == offsets.NoTime && kind == offsets.Heartbeat {
-		return
+}
+
+// heartbeat tells the partitions of the internal outputs whose readers do not know it how
+// far this task is, or that it is idle.
+func (t *runningTask) heartbeat() {
+	wm, idle, kind := t.run.Watermark(), t.run.Idle(), offsets.Heartbeat
+	if idle {
+		kind = offsets.Idle
 	}
 	for i := range t.outputs {
 		out := &t.outputs[i]
 		for p := range out.undecided {
-			if out.undecided[p] >= wm && kind == offsets.Heartbeat {
+			if out.undecided[p].knows(wm, idle) {
 				continue
 			}
-			out.undecided[p] = max(out.undecided[p], wm)
+			out.undecided[p].hears(wm, idle)
 			rec := t.lane.txn.arena.record()
 			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), time.UnixMilli(max(wm, 0))
 			rec.Headers = t.lane.txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, kind, wm))

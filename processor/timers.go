@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
@@ -58,6 +57,7 @@ func (l *lane) tickTime(now time.Time) {
 		if t == nil || !t.wantTime || t.stop != nil {
 			continue
 		}
+		t.remind(now)
 		ms := now.UnixMilli()
 		due := t.run.TickDue(ms)
 		if !due && (now.Sub(t.beat) < heartbeatEvery || !t.behind()) {
@@ -85,18 +85,29 @@ func (l *lane) tickTime(now time.Time) {
 
 // behind says whether a reader of the task's repartition topics knows less than the task.
 func (t *runningTask) behind() bool {
-	wm := t.run.Watermark()
-	if wm == offsets.NoTime {
-		return false
-	}
+	wm, idle := t.run.Watermark(), t.run.Idle()
 	for i := range t.outputs {
 		for _, told := range t.outputs[i].told {
-			if told < wm {
+			if !told.knows(wm, idle) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// remind makes the task say again what it has said to readers that keep no row of what they
+// heard: one of them that was restored alone would wait for it.
+func (t *runningTask) remind(now time.Time) {
+	if now.Sub(t.reminded) < t.lane.cfg.remindEvery {
+		return
+	}
+	t.reminded = now
+	for i := range t.outputs {
+		if t.outputs[i].forgetful {
+			t.outputs[i].forget()
+		}
+	}
 }
 
 // wantsTime says whether time matters in the sub-topology or behind it.
@@ -108,6 +119,19 @@ func (a *application) wantsTime(sub int) bool {
 		for _, in := range a.graph.Subs[i].Inputs {
 			if in.Internal && slices.Contains(in.Upstream, sub) && i != sub && a.wantsTime(i) {
 				return true
+			}
+		}
+	}
+	return false
+}
+
+// forgetsTime says whether the readers of a repartition topic pass time on and keep no row
+// of what they heard: those without windows, with windows somewhere behind them.
+func (a *application) forgetsTime(uid string) bool {
+	for i := range a.graph.Subs {
+		for _, in := range a.graph.Subs[i].Inputs {
+			if in.Internal && in.Topic == uid {
+				return !a.graph.Subs[i].HasTime && a.wantsTime(i)
 			}
 		}
 	}

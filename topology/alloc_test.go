@@ -57,7 +57,7 @@ func begin(t testing.TB, p *topology.Plan) *task.Task {
 		d.stores = append(d.stores, &hashed{rows: map[string]*[]byte{}})
 	}
 	tk := p.Graph().Start(0, 0, d)
-	if err := tk.Restore(task.NoTime); err != nil {
+	if err := tk.Restore(task.NoTime, nil); err != nil {
 		t.Fatal(err)
 	}
 	return tk

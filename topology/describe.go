@@ -38,6 +38,7 @@ type StoreDescription struct {
 	ValueCodec  string `json:"value_codec"`
 	WindowMS    int64  `json:"window_ms,omitempty"`
 	RetentionMS int64  `json:"retention_ms,omitempty"`
+	InMemory    bool   `json:"in_memory,omitempty"` // not part of the fingerprint
 }
 
 // OutputDescription is a topic that a sub-topology writes.
@@ -74,7 +75,7 @@ func (p *Plan) Describe() Description {
 		for _, st := range s.Stores {
 			sub.Stores = append(sub.Stores, StoreDescription{
 				UID: st.UID, Kind: st.Kind, KeyCodec: st.KeyCodec, ValueCodec: st.ValueCodec,
-				WindowMS: ms(st.Window), RetentionMS: ms(st.Retention),
+				WindowMS: ms(st.Window), RetentionMS: ms(st.Retention), InMemory: st.InMemory,
 			})
 		}
 		for _, o := range s.Outputs {

@@ -47,6 +47,9 @@ func (p *Plan) line(b *strings.Builder, s *task.Sub, n *task.Node) {
 		if st.Window > 0 {
 			fmt.Fprintf(b, " window %v retention %v", st.Window, st.Retention)
 		}
+		if st.InMemory {
+			b.WriteString(" in memory")
+		}
 	case n.Kind == "route":
 		for i, o := range n.Outputs {
 			sep := ", "

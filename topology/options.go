@@ -54,6 +54,7 @@ type settings struct {
 	start               StartPosition
 	partitions          int
 	partitionsSet       bool
+	inMemory            bool
 }
 
 const defaultIdleAfter = time.Minute
@@ -73,6 +74,7 @@ type (
 	startAt     StartPosition
 	partitions  int
 
+	inMemory           struct{}
 	internalPartitions int
 	streamTime         struct{}
 )
@@ -126,6 +128,17 @@ func Partitions(n int) RepartitionOption { return partitions(n) }
 
 func (n partitions) apply(s *settings) { s.partitions, s.partitionsSet = int(n), true }
 func (partitions) repartition()        {}
+
+// InMemory keeps the rows of a store in memory only. They are in the changelog like those of
+// any other, so nothing is lost, but every start of a task, and every move of one to another
+// worker, reads the whole changelog of the store. All rows stay in memory, on top of the
+// worker's CacheBytes, which bounds only what can be dropped: it is for small stores that
+// change often, to spare the disk. May be given and taken away between two starts. Default:
+// rows are kept on disk, and as many of them in memory as fit.
+func InMemory() StoreOption { return inMemory{} }
+
+func (inMemory) apply(s *settings) { s.inMemory = true }
+func (inMemory) store()            {}
 
 // InternalPartitions is the number of partitions of every internal topic; recorded at
 // the first start, and not changed after it. Default: that of the widest source.

@@ -25,10 +25,12 @@ func (p *Plan) InternalPartitions() int { return p.partitions }
 // Graph is the executable half. It is for engines, and read-only.
 func (p *Plan) Graph() *task.Graph { return p.graph }
 
-// Fingerprint is a short hash of what positions, stores and internal topics depend on.
-// Plans with one fingerprint may run in one group and take over from each other: they
-// differ in functions, filters, sinks, names, grace or emission only. If fingerprints
-// differ, Diff says where.
+// Fingerprint is a short hash of what positions, stores and internal topics depend on:
+// the application, the sub-topologies in order, and of each its inputs, its stores (uid,
+// kind, codecs, window size) and its repartition topics (uid, codecs, partitions). Plans
+// with one fingerprint may run in one group and take over from each other, as in a rolling
+// upgrade: they differ in functions, stateless operators, sinks, names, the codecs of
+// sources and sinks, grace or emission only. If fingerprints differ, Diff says where.
 func (p *Plan) Fingerprint() string { return p.Describe().Fingerprint }
 
 func fingerprint(s shape) string {

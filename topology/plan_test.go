@@ -109,13 +109,23 @@ func TestFingerprintAndDiff(t *testing.T) {
 		name  string
 		parts int
 		order bool
+		newer bool // a release with other functions, names, stateless operators and sinks
 	}
 	build := func(c change) *topology.Plan {
 		b := topology.New(c.name)
+		if c.newer {
+			b = topology.New(c.name, topology.InternalPartitions(7), topology.StreamTime())
+		}
 		s := topology.From(b, in, topology.MaxDisorder(c.spec.GracePeriod()))
 		other := topology.From(b, in2)
 		if c.order {
 			s, other = topology.From(b, topology.NewTopic("a", in.KeyCodec(), in.ValueCodec())), s
+		}
+		if c.newer {
+			s.To(topology.NewTopic("audit", in.KeyCodec(), in.ValueCodec()))
+			s = topology.MapValues(s.Peek(func(string, int64) error { return nil }), func(_ string, v int64) (int64, error) { return 2 * v, nil }, topology.Named("twice"))
+			sorted := other.Branch(topology.Named("all"))
+			sorted.Default("rest").To(topology.NewTopic("rest", in2.KeyCodec(), in2.ValueCodec()))
 		}
 		hopped := s.Filter(even).WithValueCodec(c.value).Repartition("hop", topology.Partitions(c.parts))
 		topology.Window(hopped, c.spec).Count(c.uid).ToStream()
@@ -135,6 +145,7 @@ func TestFingerprintAndDiff(t *testing.T) {
 		want   []string
 	}{
 		"nothing":     {func(*change) {}, nil},
+		"newer":       {func(c *change) { c.newer = true }, nil},
 		"grace":       {func(c *change) { c.spec = c.spec.Grace(time.Hour).EmitFinal() }, nil},
 		"window size": {func(c *change) { c.spec = window.Tumbling(time.Hour) }, []string{`rows of n`}},
 		"codec":       {func(c *change) { c.value = decimal{} }, []string{`records of hop was "key string, value int64, partitions 2", is "key string, value decimal, partitions 2"; give it a new uid`}},

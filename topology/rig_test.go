@@ -159,7 +159,7 @@ func (r *rig) open(sub int) {
 			tk.SetUpstream(i, from)
 		}
 	}
-	if err := tk.Restore(offsets.NoTime); err != nil {
+	if err := tk.Restore(offsets.NoTime, nil); err != nil {
 		r.t.Fatal(err)
 	}
 }

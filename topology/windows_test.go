@@ -336,7 +336,7 @@ func (nestedText) Decode([]byte) (w topology.Windowed[topology.Windowed[string]]
 func TestRestoreTakesTheRowOrTheFloor(t *testing.T) {
 	stateless := start(t, func(b *topology.Builder) { topology.From(b, in).Merge(topology.From(b, in2)).To(out) })
 	tk := stateless.plan.Graph().Start(0, 0, stateless.envs[0])
-	if err := tk.Restore(77); err != nil {
+	if err := tk.Restore(77, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := tk.Watermark(); got != 77 {
@@ -352,14 +352,14 @@ func TestRestoreTakesTheRowOrTheFloor(t *testing.T) {
 	send(timed, in, "a", 1, 500)
 	timed.commit()
 	tk = timed.plan.Graph().Start(0, 0, timed.envs[0])
-	if err := tk.Restore(77); err != nil {
+	if err := tk.Restore(77, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := tk.Watermark(); got != 500 {
 		t.Error("watermark", got)
 	}
 	timed.envs[0].stores[0].rows[0].value = "\x09"
-	if err := timed.plan.Graph().Start(0, 0, timed.envs[0]).Restore(0); err == nil || !strings.Contains(err.Error(), "restore time of task 0-0") {
+	if err := timed.plan.Graph().Start(0, 0, timed.envs[0]).Restore(0, nil); err == nil || !strings.Contains(err.Error(), "restore time of task 0-0") {
 		t.Error(err)
 	}
 }

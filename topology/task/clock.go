@@ -13,9 +13,9 @@ import (
 // what that task stamped; NoTime until heard. Invariants:
 //
 //	now never decreases, channel.time never decreases (but by rollback, to what was committed)
-//	now >= min(time of the channels that are not idle)
+//	now >= min(time of the channels that are not idle); max(time) if all are
 //
-// The second is an equality but where min went back: a channel that was idle may come
+// The second is an equality but where that went back: a channel that was idle may come
 // back with an old time, a new writer with none.
 type clock struct {
 	inputs     []clockInput
@@ -72,6 +72,18 @@ func (c *clock) setUpstream(input int, producers []offsets.Task) {
 		channels = append(channels, ch)
 	}
 	in.channels, in.known, in.lastSender, c.dirty = channels, true, 0, true
+	c.settle()
+}
+
+// resume puts back what was committed of an input where no row has it: the lowest time of
+// its channels. So the only channel of a source is where it was; those of a repartition
+// topic are no further than they were, and their producers say the rest. None is idle: a
+// source gets its IdleAfter anew, because records may have come while nobody read them.
+func (c *clock) resume(input int, time int64) {
+	in := &c.inputs[input]
+	for i := range in.channels {
+		in.channels[i].time = max(in.channels[i].time, time)
+	}
 	c.settle()
 }
 
@@ -137,9 +149,10 @@ func (c *clock) hear(ch *channel, time int64) {
 	}
 }
 
-// settle moves now to the minimum, if that is further. All channels idle: time stands.
+// settle moves now to the minimum, if that is further. All channels idle: nobody is waited
+// for, so what any of them said holds, whichever of them fell idle last.
 func (c *clock) settle() {
-	low, active := int64(math.MaxInt64), false
+	low, high, active := int64(math.MaxInt64), int64(NoTime), false
 	for i := range c.inputs {
 		in := &c.inputs[i]
 		if !in.known || len(in.channels) == 0 {
@@ -148,17 +161,16 @@ func (c *clock) settle() {
 		}
 		for j := range in.channels {
 			ch := &in.channels[j]
-			if c.streamTime {
-				c.now = max(c.now, ch.time)
-			}
+			high = max(high, ch.time)
 			if !ch.idle {
 				low, active = min(low, ch.time), true
 			}
 		}
 	}
 	if active && !c.streamTime {
-		c.now = max(c.now, low)
+		high = low
 	}
+	c.now = max(c.now, high)
 }
 
 // tick is processing time: a source that was silent for its IdleAfter becomes idle. It

@@ -96,6 +96,59 @@ func TestIdleChannelsAreNotWaitedFor(t *testing.T) {
 	c.want(t, 80)
 }
 
+// Nobody is waited for once all are idle, and it does not matter who fell idle last.
+func TestAllIdleIsTheHighestChannel(t *testing.T) {
+	producers := []offsets.Task{{Sub: 1, Partition: 0}, {Sub: 1, Partition: 1}, {Sub: 1, Partition: 2}}
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		c := newClock(mixed()[1:], false)
+		c.setUpstream(0, producers)
+		for i, p := range producers {
+			c.stamp(0, p, int64(10*(i+1)), offsets.Data)
+		}
+		c.want(t, 10)
+		for _, i := range order {
+			c.stamp(0, producers[i], NoTime, offsets.Idle)
+		}
+		c.want(t, 30)
+		c.stamp(0, producers[1], 25, offsets.Data)
+		c.want(t, 30)
+		c.stamp(0, producers[1], 40, offsets.Data)
+		c.want(t, 40)
+	}
+}
+
+// What was committed of each input goes on where it was; no input is idle, and those that
+// were not heard are waited for.
+func TestResumedInputs(t *testing.T) {
+	c := newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.resume(0, 500)
+	c.resume(1, NoTime)
+	c.now = 40 // the floor
+	c.stamp(1, from0, 90, offsets.Data)
+	c.want(t, 40)
+	c.stamp(1, from1, 80, offsets.Data)
+	c.want(t, 80)
+	if c.input(0) != 500 || c.input(1) != 80 {
+		t.Errorf("inputs at %d and %d", c.input(0), c.input(1))
+	}
+
+	c = newClock(mixed(), false)
+	c.setUpstream(1, []offsets.Task{from0, from1})
+	c.resume(0, 500)
+	c.resume(1, 300)
+	c.want(t, 300)
+	c.stamp(1, from0, 900, offsets.Data)
+	c.want(t, 300) // the other one is as far as the slowest was, until it is heard
+	c.stamp(1, from1, 400, offsets.Heartbeat)
+	c.want(t, 400)
+	c.tick(0)
+	c.tick(99)
+	if c.idle() || c.inputs[0].channels[0].idle {
+		t.Error("idle before its time")
+	}
+}
+
 func TestIdleAfterZeroIsNever(t *testing.T) {
 	in := mixed()[:1]
 	in[0].IdleAfter = 0

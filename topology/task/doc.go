@@ -15,8 +15,8 @@
 //
 // Event time is a [Clock] per task: a channel per source partition (highest record time
 // minus the allowed disorder) and one per task that writes a repartition topic (what it
-// stamped). The watermark is the minimum over the channels that are not idle, and never
-// goes back. A record is processed first and moves time afterwards, so it is never late
+// stamped). The watermark is the minimum over the channels that are not idle, the highest
+// channel if all are, and never goes back. A record is processed first and moves time afterwards, so it is never late
 // by its own doing.
 //
 // A window closes when the watermark reaches its end plus grace. Windows close in order,

@@ -101,7 +101,7 @@ const (
 type StoreSpec struct {
 	UID, Kind            string
 	KeyCodec, ValueCodec string
-	InMemory             bool
+	InMemory             bool          // rows are not kept on disk
 	Window               time.Duration // size of the windows, when Kind is StoreWindow
 	Retention            time.Duration // how long a row lives in event time; 0: for ever
 }

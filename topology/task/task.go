@@ -124,10 +124,13 @@ func (t *Task) SetUpstream(input int, producers []offsets.Task) {
 	t.clock.setUpstream(input, producers)
 }
 
-// Restore puts time back, once the stores are open: from the row of the watermark vector
-// or, where there is none, to floor. It finds the windows that are open.
-func (t *Task) Restore(floor int64) error {
+// Restore puts time back, once the stores are open and SetUpstream was called: from the row
+// of the watermark vector or, where there is none, to floor, what Watermark was, and the
+// inputs to what InputWatermark was of each (nil: not known). It finds the windows that are
+// open.
+func (t *Task) Restore(floor int64, inputs []int64) error {
 	t.time = floor
+	found := false
 	if t.sub.HasTime {
 		row, ok, err := t.stores[0].Get(clockRowKey)
 		if err == nil && ok {
@@ -136,8 +139,13 @@ func (t *Task) Restore(floor int64) error {
 		if err != nil {
 			return fmt.Errorf("restore time of task %s: %w", t.id(), err)
 		}
-		if ok {
+		if found = ok; found {
 			t.time = rowTime(row)
+		}
+	}
+	if !found {
+		for i, time := range inputs {
+			t.clock.resume(i, time)
 		}
 	}
 	t.clock.now = max(t.clock.now, t.time)

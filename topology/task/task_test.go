@@ -95,7 +95,7 @@ func TestWindowsFireAfterAHolderOfTimeIsGone(t *testing.T) {
 			}
 		}
 	}
-	do(run.Restore(NoTime),
+	do(run.Restore(NoTime, nil),
 		run.Stamped(0, from0, 0, offsets.Data), run.Process(0, &Raw{Key: []byte("a"), Time: 500}),
 		run.Stamped(0, from1, 5000, offsets.Data), run.Process(0, &Raw{Key: []byte("b"), Time: 5500}),
 		run.Flush())
@@ -104,7 +104,7 @@ func TestWindowsFireAfterAHolderOfTimeIsGone(t *testing.T) {
 	}
 
 	run = g.Start(0, 0, e)
-	do(run.Restore(NoTime))
+	do(run.Restore(NoTime, nil))
 	run.SetUpstream(0, []offsets.Task{from1})
 	if run.Watermark() != 0 || !run.TickDue(0) {
 		t.Errorf("watermark %d, due %v", run.Watermark(), run.TickDue(0))

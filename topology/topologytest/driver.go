@@ -76,9 +76,9 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 			}
 		}
 		for p := range d.tasksOf(s) {
-			r := &runner{d: d, id: offsets.Task{Sub: int32(s), Partition: p}, sub: sub, floor: offsets.NoTime, savedFloor: offsets.NoTime, inbox: make([][]record, len(sub.Inputs))}
-			for range sub.Stores {
-				r.stores = append(r.stores, newStore())
+			r := &runner{d: d, id: offsets.Task{Sub: int32(s), Partition: p}, sub: sub, now: times{task: offsets.NoTime}, saved: times{task: offsets.NoTime}, inbox: make([][]record, len(sub.Inputs))}
+			for _, spec := range sub.Stores {
+				r.stores = append(r.stores, newStore(spec.InMemory))
 			}
 			d.runners[r.id] = r
 		}

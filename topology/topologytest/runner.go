@@ -30,8 +30,14 @@ type runner struct {
 	out    []record                // of the open epoch
 	heard  map[heard]offsets.Stamp // the last of each channel, since start
 
-	floor, savedFloor int64 // time as the offset metadata would have it
-	touched           bool  // since the last commit
+	now, saved times // time as the offset metadata would have it
+	touched    bool  // since the last commit
+}
+
+// times is the time of a task and of each of its inputs.
+type times struct {
+	task   int64
+	inputs []int64
 }
 
 // heard names a channel: by which input, from whom.
@@ -70,13 +76,16 @@ func (r *runner) Emit(i int, o *task.Out) error {
 // start makes the task as the engine does: over its stores, from its committed time.
 func (r *runner) start() {
 	r.heard = map[heard]offsets.Stamp{}
+	for _, s := range r.stores {
+		s.restart()
+	}
 	r.task = r.d.graph.Start(r.sub.ID, r.id.Partition, r)
 	for i, in := range r.sub.Inputs {
 		if in.Internal {
 			r.task.SetUpstream(i, r.d.upstream(in))
 		}
 	}
-	if err := r.task.Restore(r.floor); err != nil {
+	if err := r.task.Restore(r.now.task, r.now.inputs); err != nil {
 		r.d.t.Fatalf("topologytest: restore task %s: %v", r.id, err)
 	}
 	r.commit()
@@ -95,7 +104,10 @@ func (r *runner) epoch(f func() error) error {
 	if err != nil {
 		return err
 	}
-	r.floor = r.task.Watermark()
+	r.now = times{task: r.task.Watermark()}
+	for i := range r.sub.Inputs {
+		r.now.inputs = append(r.now.inputs, r.task.InputWatermark(i))
+	}
 	for _, rec := range out {
 		r.d.emitted(rec)
 	}
@@ -109,7 +121,7 @@ func (r *runner) commit() {
 		s.commit()
 	}
 	r.task.Committed()
-	r.savedFloor, r.touched = r.floor, false
+	r.saved, r.touched = r.now, false
 }
 
 // rollback goes back to the last commit; what waits belonged to the unit that failed.
@@ -123,7 +135,7 @@ func (r *runner) rollback() {
 	}
 	r.task.Rollback()
 	clear(r.heard) // hearing a thing twice does no harm
-	r.floor, r.touched = r.savedFloor, false
+	r.now, r.touched = r.saved, false
 }
 
 // heartbeat tells all partitions of the task's repartition topics how far its time is.
@@ -134,11 +146,11 @@ func (r *runner) heartbeat() {
 	}
 	for i := range r.sub.Outputs {
 		out := &r.sub.Outputs[i]
-		if !out.Internal || r.floor == offsets.NoTime && kind == offsets.Heartbeat {
+		if !out.Internal || r.now.task == offsets.NoTime && kind == offsets.Heartbeat {
 			continue
 		}
 		for p := range r.d.partitionsOf(out) {
-			r.d.emitted(record{topic: out.Topic, partition: p, stamp: &offsets.Stamp{Kind: kind, Task: r.id, Watermark: r.floor}})
+			r.d.emitted(record{topic: out.Topic, partition: p, stamp: &offsets.Stamp{Kind: kind, Task: r.id, Watermark: r.now.task}})
 		}
 	}
 }

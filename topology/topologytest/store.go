@@ -2,6 +2,7 @@ package topologytest
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 )
 
@@ -10,11 +11,26 @@ import (
 // gets a wrong value here, too.
 type store struct {
 	rows map[string][]byte
+	log  map[string][]byte // the compacted changelog of a store in memory; nil of another
 	undo map[string][]byte // what rows held before the open record; nil: nothing
 	lent []byte            // by the last Get
 }
 
-func newStore() *store { return &store{rows: map[string][]byte{}, undo: map[string][]byte{}} }
+func newStore(inMemory bool) *store {
+	s := &store{rows: map[string][]byte{}, undo: map[string][]byte{}}
+	if inMemory {
+		s.log = map[string][]byte{}
+	}
+	return s
+}
+
+// restart leaves what a worker finds at its next start: a store in memory is read from its
+// changelog.
+func (s *store) restart() {
+	if s.log != nil {
+		s.rows = maps.Clone(s.log)
+	}
+}
 
 func spoil(b []byte) {
 	for i := range b {
@@ -80,7 +96,16 @@ func (s *store) keys() []string {
 	return ks
 }
 
-func (s *store) commit() { clear(s.undo) }
+func (s *store) commit() {
+	for k := range s.undo {
+		if v, ok := s.rows[k]; s.log != nil && ok {
+			s.log[k] = bytes.Clone(v)
+		} else if s.log != nil {
+			delete(s.log, k)
+		}
+	}
+	clear(s.undo)
+}
 
 func (s *store) rollback() {
 	for k, v := range s.undo {

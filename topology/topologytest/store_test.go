@@ -9,14 +9,20 @@ import (
 // The store in memory behaves as those of the engine.
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) (storetest.Store, storetest.Epochs) {
-		s := newStore()
+		s := newStore(false)
 		return s, storetest.Epochs{Commit: s.commit, Rollback: s.rollback}
+	})
+	t.Run("in memory", func(t *testing.T) {
+		storetest.Run(t, func(*testing.T) (storetest.Store, storetest.Epochs) {
+			s := newStore(true)
+			return s, storetest.Epochs{Commit: func() { s.commit(); s.restart() }, Rollback: s.rollback}
+		})
 	})
 }
 
 // What is kept longer than it may be is wrong, so that a test shows it.
 func TestBytesKeptTooLongAreSpoiled(t *testing.T) {
-	s := newStore()
+	s := newStore(false)
 	if err := s.Put([]byte("k"), []byte("v")); err != nil {
 		t.Fatal(err)
 	}

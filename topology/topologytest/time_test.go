@@ -153,3 +153,33 @@ func TestTimeGoesOnThroughARestartInTheMiddle(t *testing.T) {
 	in.SendRecord(0, topology.Record[string, int64]{Key: "c", Value: 3, Time: noon.Add(2 * time.Hour)})
 	out.Want(topologytest.KV(hour("a", 0), int64(1)))
 }
+
+// Two sources merged in front of a hop, without windows. One is ahead, has nothing new, and
+// is never given up: behind a restart time goes on with the other one, as it did before.
+func TestTimeOfMergedSourcesGoesOnThroughARestart(t *testing.T) {
+	ahead := topology.NewTopic("ahead", codec.String, codec.Int64)
+	for _, partitions := range []int{1, 2} {
+		d := topologytest.New(t, func() (*topology.Plan, error) {
+			b := topology.New("merged")
+			merged := topology.From(b, readings, topology.IdleAfter(0)).Merge(topology.From(b, ahead, topology.IdleAfter(0))).Repartition("hop")
+			topology.Aggregate(topology.Window(merged, window.Tumbling(time.Hour).EmitFinal()), "hours", codec.Int64, add).To(perHour)
+			return b.Build()
+		}, topologytest.Partitions(partitions))
+		send := func(topic topology.Topic[string, int64], key string, at time.Duration) {
+			for p := range int32(partitions) {
+				topologytest.Input(d, topic).SendRecord(p, topology.Record[string, int64]{Key: key, Value: 1, Time: noon.Add(at)})
+			}
+		}
+		out := topologytest.Output(d, perHour)
+		send(readings, "a", 0)
+		send(ahead, "b", 5*time.Hour)
+		out.Want()
+		d.Restart()
+		out.Want()
+		send(readings, "c", 2*time.Hour)
+		out.Want(topologytest.KV(hour("a", 0), int64(partitions)))
+		d.Restart()
+		send(readings, "d", 6*time.Hour) // now the other one holds time back
+		out.Want(topologytest.KV(hour("c", 2), int64(partitions)))
+	}
+}

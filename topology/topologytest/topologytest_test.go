@@ -275,3 +275,57 @@ func TestInternalPartitions(t *testing.T) {
 	}
 	topologytest.Output(d, counts).WantLast(want...)
 }
+
+// A store in memory is rebuilt from its changelog at a restart, as in the engine. The option
+// may come and go: it is not part of the fingerprint.
+func TestInMemoryThroughRestarts(t *testing.T) {
+	build := func(opts ...topology.StoreOption) func() (*topology.Plan, error) {
+		return func() (*topology.Plan, error) {
+			b := topology.New("memory")
+			s := topology.From(b, readings)
+			topology.Aggregate(s, "sums", codec.Nullable(codec.Int64), func(_ string, v int64, sum *int64) (*int64, error) {
+				if v == 0 {
+					return nil, nil
+				}
+				if sum != nil {
+					v += *sum
+				}
+				return &v, nil
+			}, opts...)
+			topology.Aggregate(topology.Window(s, window.Tumbling(time.Hour).EmitFinal()), "hours", codec.Int64, add, opts...).To(perHour)
+			return b.Build()
+		}
+	}
+	d := topologytest.New(t, build(topology.InMemory()), topologytest.Partitions(2))
+	in := topologytest.Input(d, readings)
+	sums := topologytest.StoreOf(d, "sums", codec.String, codec.Nullable(codec.Int64))
+	in.SendAt(noon, "a", 1)
+	in.SendAt(noon, "b", 2)
+	d.Restart()
+	in.SendAt(noon, "a", 3)
+	in.SendAt(noon, "b", 0) // deletes
+	d.Restart()
+	if sum, ok := sums.Get("a"); !ok || *sum != 4 {
+		t.Errorf("a = %v, %t; want 4", sum, ok)
+	}
+	if sum, ok := sums.Get("b"); ok {
+		t.Errorf("b = %d; it was deleted before the restart", *sum)
+	}
+	d.AdvanceEventTime(noon.Add(time.Hour))
+	topologytest.Output(d, perHour).WantLast(topologytest.KV(hour("a", 0), int64(4)), topologytest.KV(hour("b", 0), int64(2)))
+
+	memory, err := build(topology.InMemory())()
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := build()()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if memory.Fingerprint() != disk.Fingerprint() || len(memory.Diff(disk.Describe())) != 0 {
+		t.Error("the option changes the fingerprint")
+	}
+	if d := memory.Describe(); !d.Subs[0].Stores[0].InMemory || !d.Subs[0].Stores[1].InMemory || !strings.Contains(memory.String(), "in memory") {
+		t.Errorf("the option is not shown: %+v\n%s", d.Subs[0].Stores, memory)
+	}
+}
