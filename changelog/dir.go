@@ -46,11 +46,35 @@ type stateDir struct {
 // openDir creates or takes the directory and locks it. boot is the id of the running
 // machine's life.
 func openDir(path, application, boot string) (_ *stateDir, err error) {
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, dirError(path, "create", err)
+	}
+	d, err := lockDir(path, application, boot)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = d.lock.Close()
+		}
+	}()
+	if !d.trusted {
+		if err := os.RemoveAll(d.rows()); err != nil {
+			return nil, dirError(d.path, "remove untrusted rows", err)
+		}
+	}
+	d.state.Boot, d.state.Clean = boot, false
+	if err := d.save(); err != nil {
+		return nil, dirError(d.path, "write "+stateName, err)
+	}
+	return d, nil
+}
+
+// lockDir locks a directory and looks whose it is and whether its rows may be used. Of
+// what is there it changes nothing.
+func lockDir(path, application, boot string) (_ *stateDir, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	d := &stateDir{path: path}
 	d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o644)
@@ -87,15 +111,6 @@ func openDir(path, application, boot string) (_ *stateDir, err error) {
 	default:
 		d.state = found
 		d.trusted = found.Clean || found.Boot == boot && boot != ""
-	}
-	if !d.trusted {
-		if err := os.RemoveAll(d.rows()); err != nil {
-			return nil, dirError(path, "remove untrusted rows", err)
-		}
-	}
-	d.state.Boot, d.state.Clean = boot, false
-	if err := d.save(); err != nil {
-		return nil, dirError(path, "write "+stateName, err)
 	}
 	return d, nil
 }

@@ -61,4 +61,12 @@ func TestTallyOnKfake(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
+	facts, err := ta.Collect(ctx, c.ListenAddrs(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts.Clean = true
+	if err := ta.Audit(facts).Err(); err != nil {
+		t.Fatal(err)
+	}
 }

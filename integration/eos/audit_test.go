@@ -1,77 +1,41 @@
 package eos
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
-	"maps"
+	"os"
+	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/offsets"
 )
 
-// audit looks at what a stopped application leaves behind: no open transaction (I6),
-// positions of a task that agree (I7), changelogs that fold to the positions' ends (I4).
-func (r *run) audit() {
+// audit judges what the application has left behind, when all workers have stopped. clean says that those which had the
+// tasks stopped cleanly.
+func (r *run) audit(clean bool) {
 	r.t.Helper()
-	r.noOpenTransaction()
-	r.positionsAgree()
+	var dirs []string
+	list, err := os.ReadDir(r.dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, d := range list {
+		dirs = append(dirs, filepath.Join(r.dir, d.Name()))
+	}
+	facts, err := r.tally.Collect(r.ctx, r.cluster.Addrs(), dirs...)
+	if err != nil {
+		r.t.Errorf("collect facts: %v", err)
+		return
+	}
+	facts.Clean = clean
+	if err := r.tally.Audit(facts).Err(); err != nil {
+		r.t.Errorf("audit: %v", err)
+	}
 }
 
 func (r *run) names() offsets.Names { return offsets.Names{Application: r.tally.App, Timeline: 1} }
-
-func (r *run) noOpenTransaction() {
-	r.t.Helper()
-	adm := r.cluster.Admin()
-	for {
-		open, err := adm.ListTransactions(r.ctx, nil, []string{"Ongoing", "PrepareCommit", "PrepareAbort"})
-		if err != nil {
-			r.t.Fatalf("list transactions: %v", err)
-		}
-		var ours []string
-		for _, id := range open.TransactionalIDs() {
-			if strings.HasPrefix(id, r.tally.App+".") {
-				ours = append(ours, id)
-			}
-		}
-		if len(ours) == 0 {
-			break
-		}
-		if !r.wait() {
-			r.t.Errorf("I6: open transactions stay behind: %v", ours)
-			return
-		}
-	}
-	for {
-		topics := []string{r.tally.Seen(), r.tally.GroupsT(), r.tally.Windows()}
-		stable, err := adm.ListCommittedOffsets(r.ctx, topics...)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		ends, err := adm.ListEndOffsets(r.ctx, topics...)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		pinned := ""
-		ends.Each(func(o kadm.ListedOffset) {
-			if s, _ := stable.Lookup(o.Topic, o.Partition); s.Offset != o.Offset {
-				pinned = fmt.Sprintf("%s/%d: stable %d, end %d", o.Topic, o.Partition, s.Offset, o.Offset)
-			}
-		})
-		if pinned == "" {
-			return
-		}
-		if !r.wait() {
-			r.t.Errorf("I6: %s", pinned)
-			return
-		}
-	}
-}
 
 // stall is how long it takes from now until readers of committed outputs are past what is
 // written now.
@@ -109,97 +73,6 @@ func (r *run) wait() bool {
 		return false
 	case <-time.After(50 * time.Millisecond):
 		return true
-	}
-}
-
-// positionsAgree: all inputs of a task carry the same epoch id, and the changelogs, read
-// to the ends that the positions name, are whole.
-func (r *run) positionsAgree() {
-	r.t.Helper()
-	got, err := r.cluster.Admin().FetchOffsets(r.ctx, r.names().Group())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	ends := map[int32]map[string]int64{} // changelog ends by partition and uid
-	got.Each(func(o kadm.OffsetResponse) {
-		if o.Err != nil {
-			r.t.Errorf("I7: position of %s/%d: %v", o.Topic, o.Partition, o.Err)
-			return
-		}
-		m, err := offsets.DecodeMetadata(o.Metadata)
-		if err != nil {
-			r.t.Errorf("I7: metadata of %s/%d: %v", o.Topic, o.Partition, err)
-			return
-		}
-		uids := []string{"seen"}
-		if o.Topic != r.tally.In() {
-			uids = []string{"groups", "windows"}
-		}
-		if len(m.Ends) != len(uids) {
-			r.t.Errorf("I7: %s/%d names %d changelog ends, want %v", o.Topic, o.Partition, len(m.Ends), uids)
-			return
-		}
-		if ends[o.Partition] == nil {
-			ends[o.Partition] = map[string]int64{}
-		}
-		for i, uid := range uids {
-			ends[o.Partition][uid] = m.Ends[i]
-		}
-	})
-	if len(ends) != int(r.tally.Partitions) {
-		r.t.Errorf("I7: positions of %d partitions, want %d", len(ends), r.tally.Partitions)
-	}
-	for p, byUID := range ends {
-		for _, uid := range slices.Sorted(maps.Keys(byUID)) {
-			r.changelogWhole(uid, p, byUID[uid])
-		}
-	}
-}
-
-// changelogWhole folds one changelog partition and compares its end.
-func (r *run) changelogWhole(uid string, partition int32, end int64) {
-	r.t.Helper()
-	topic := r.names().Changelog(uid)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Addrs()...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer cl.Close()
-	log, err := r.cluster.Admin().ListEndOffsets(r.ctx, topic)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	last, _ := log.Lookup(topic, partition)
-	rows := map[string][]byte{}
-	next, lastData := int64(0), int64(-1)
-	for next < last.Offset {
-		fs := cl.PollFetches(r.ctx)
-		if r.ctx.Err() != nil {
-			r.t.Fatalf("read %s/%d: at %d of %d", topic, partition, next, last.Offset)
-		}
-		fs.EachRecord(func(rec *kgo.Record) {
-			next = rec.Offset + 1
-			if rec.Attrs.IsControl() {
-				return
-			}
-			lastData = rec.Offset
-			if rec.Value == nil {
-				delete(rows, string(rec.Key))
-				return
-			}
-			rows[string(rec.Key)] = bytes.Clone(rec.Value)
-		})
-	}
-	if lastData+1 != end && end != 0 {
-		r.t.Errorf("I4: %s/%d: last committed record at %d, positions say the end is %d", topic, partition, lastData, end)
-	}
-	if uid == "seen" {
-		for k, v := range rows {
-			if len(v) != 16 {
-				r.t.Errorf("I4: %s/%d: row %q has %d bytes", topic, partition, k, len(v))
-			}
-		}
 	}
 }
 

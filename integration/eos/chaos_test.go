@@ -177,7 +177,7 @@ func chaos(t *testing.T, seed uint64) {
 	for _, p := range r.procs {
 		<-p.gone
 	}
-	r.audit()
+	r.audit(false)
 }
 
 // patience gives the run another limit.
@@ -229,5 +229,5 @@ func TestSoak(t *testing.T) {
 	r.load(n, n, true)
 	r.check(n)
 	r.stop(a)
-	r.audit()
+	r.audit(false)
 }

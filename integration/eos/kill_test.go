@@ -26,7 +26,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			r.load(records/2, records, true)
 			r.check(records)
 			r.stop(p)
-			r.audit()
+			r.audit(true)
 		})
 	}
 }
@@ -45,7 +45,7 @@ func TestKilledAtRevoke(t *testing.T) {
 	r.check(records)
 	r.stop(a)
 	r.stop(b)
-	r.audit()
+	r.audit(true)
 }
 
 // A worker dies for good: another one takes its tasks over, and the dead one's open
@@ -69,7 +69,7 @@ func TestTakeover(t *testing.T) {
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(b)
-	r.audit()
+	r.audit(true)
 }
 
 // A worker is stopped in mid-commit until its session and its transaction have ended and
@@ -94,7 +94,7 @@ func TestZombieIsFenced(t *testing.T) {
 			r.stop(a)
 			r.stop(b)
 			r.check(records)
-			r.audit()
+			r.audit(true)
 		})
 	}
 }
@@ -115,7 +115,7 @@ func TestTwins(t *testing.T) {
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(twin)
-	r.audit()
+	r.audit(true)
 }
 
 // A broker of three dies, with whatever it led and coordinated, and comes back while the
@@ -137,7 +137,7 @@ func TestBrokerRestart(t *testing.T) {
 	r.load(records/2, records, true)
 	r.check(records)
 	r.stop(a)
-	r.audit()
+	r.audit(true)
 }
 
 // Three workers are restarted one after the other within their sessions: the group does
@@ -171,5 +171,5 @@ func TestRollingRestart(t *testing.T) {
 	for _, n := range names {
 		r.stop(procs[n])
 	}
-	r.audit()
+	r.audit(true)
 }
