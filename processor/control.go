@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
 )
@@ -20,10 +21,7 @@ import (
 func readControl(ctx context.Context, cfg *config, application string, mayBeAbsent bool) (control.State, error) {
 	var state control.State
 	topic := offsets.Names{Application: application}.Control()
-	cl, err := cfg.client(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-	)
+	cl, err := cfg.client()
 	if err != nil {
 		return state, fmt.Errorf("read control topic %s: %w", topic, err)
 	}
@@ -32,27 +30,15 @@ func readControl(ctx context.Context, cfg *config, application string, mayBeAbse
 	if err != nil || end == 0 {
 		return state, err
 	}
-	for next := int64(0); next < end; {
-		fs := cl.PollFetches(ctx)
-		for _, fe := range fs.Errors() {
-			if ctx.Err() != nil || judge(fe.Err) == verdictFatal {
-				return state, fmt.Errorf("read control topic %s: %w", topic, fe.Err)
-			}
+	_, err = changelog.ReadRange(ctx, cfg.clientOpts(), topic, 0, 0, end, func(key, value []byte, offset int64) error {
+		if err := state.ApplyRecord(key, value); err != nil {
+			return &Error{What: fmt.Sprintf("control topic %s, offset %d: %v", topic, offset, err), Where: "application " + application, Err: errors.Join(ErrTopic, err),
+				Fix: "run the release that wrote it, or find out what else writes to it"}
 		}
-		for _, r := range fs.Records() {
-			next = r.Offset + 1
-			if r.Attrs.IsControl() {
-				continue
-			}
-			rec, err := control.Decode(r.Key, r.Value)
-			if err == nil {
-				err = state.Apply(rec)
-			}
-			if err != nil {
-				return state, &Error{What: fmt.Sprintf("control topic %s, offset %d: %v", topic, r.Offset, err), Where: "application " + application, Err: errors.Join(ErrTopic, err),
-					Fix: "run the release that wrote it, or find out what else writes to it"}
-			}
-		}
+		return nil
+	})
+	if err != nil {
+		return state, fmt.Errorf("read control topic %s: %w", topic, err)
 	}
 	return state, nil
 }

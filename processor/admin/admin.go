@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
 	"github.com/weir-stream/weir/processor/internal/control"
@@ -96,31 +97,14 @@ func (c *Client) control(ctx context.Context) (control.State, error) {
 	case end.Err != nil:
 		return fail(end.Err)
 	}
-	cl, err := kgo.NewClient(append(append([]kgo.Opt{}, c.opts...),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	_, err = changelog.ReadRange(ctx, c.opts, topic, 0, 0, end.Offset, func(key, value []byte, offset int64) error {
+		if err := state.ApplyRecord(key, value); err != nil {
+			return fmt.Errorf("offset %d: %w", offset, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return fail(err)
-	}
-	defer cl.Close()
-	for next := int64(0); next < end.Offset; {
-		fs := cl.PollFetches(ctx)
-		if err := errors.Join(ctx.Err(), fs.Err()); err != nil {
-			return fail(err)
-		}
-		for _, r := range fs.Records() {
-			next = r.Offset + 1
-			if r.Attrs.IsControl() {
-				continue
-			}
-			rec, err := control.Decode(r.Key, r.Value)
-			if err == nil {
-				err = state.Apply(rec)
-			}
-			if err != nil {
-				return fail(fmt.Errorf("offset %d: %w", r.Offset, err))
-			}
-		}
 	}
 	return state, nil
 }

@@ -31,6 +31,15 @@ func (e *OrderError) Error() string {
 		e.Kind, e.Timeline, e.Active, e.Why)
 }
 
+// ApplyRecord adds the next record of the topic, as it stands there.
+func (s *State) ApplyRecord(key, value []byte) error {
+	r, err := Decode(key, value)
+	if err != nil {
+		return err
+	}
+	return s.Apply(r)
+}
+
 // Apply adds the next record of the topic.
 func (s *State) Apply(r Record) error {
 	l := r.timeline()
