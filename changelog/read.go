@@ -312,11 +312,12 @@ func (r Reader) listOffsetOnce(ctx context.Context, cl *kgo.Client, timestamp in
 	return p.Offset, kerr.ErrorForCode(p.ErrorCode)
 }
 
-// retriable: a moved leader, a restarted broker, a lost connection.
+// retriable: a moved leader, a restarted broker, a lost connection. Reading twice does no
+// harm, so a broker that does not know what is wrong is asked again, too.
 func retriable(err error) bool {
 	var ke *kerr.Error
 	if errors.As(err, &ke) {
-		return ke.Retriable
+		return ke.Retriable || ke == kerr.UnknownServerError
 	}
 	return kgo.IsRetryableBrokerErr(err)
 }

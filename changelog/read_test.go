@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const readTopic = "app.1.counts.changelog"
@@ -261,4 +263,20 @@ func benchmarkRestore(b *testing.B, store bool) {
 	}
 	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(n*b.N), "cpu-ns/record")
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// A fetch that the leader cannot answer is sent again: reading twice does no harm.
+func TestReadGoesOnAfterFaultsOfTheLeader(t *testing.T) {
+	c, opts := fakeKafka(t)
+	transaction(t, client(t, opts, kgo.TransactionalID("w"), kgo.DefaultProduceTopic(readTopic)), 0, 50, kgo.TryCommit)
+	for _, fault := range []*kerr.Error{kerr.UnknownServerError, kerr.NotLeaderForPartition, kerr.KafkaStorageError} {
+		for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.ListOffsets} {
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: fault, Count: 2})
+			n := 0
+			next, err := ReadRange(context.Background(), opts, readTopic, 0, 0, 50, func([]byte, []byte, int64) error { n++; return nil })
+			if err != nil || next < 50 || n != 50 {
+				t.Errorf("%v twice at %s: read %d records to %d, %v; want 50", fault, key.Name(), n, next, err)
+			}
+		}
+	}
 }
