@@ -28,11 +28,12 @@ test: unit virtual integration ## every test; those against a real Kafka are ski
 unit: ## tests that need nothing but this process (race detector where a C compiler is there)
 	$(GO) test $(RACE) -timeout 10m $(UNIT)
 
-# The tag makes the Kafka client's locks known to testing/synctest, so that time moves only when nothing else can.
+# synctests makes the Kafka client's locks known to testing/synctest, so that time moves only when nothing else can;
+# with failpoints the engine can be told to make mistakes, which the checks must notice.
 virtual: ## the engine on the fake broker in virtual time; SEEDS=3000 plays more schedules
-	WEIR_SEEDS=$(or $(SEEDS),300) $(GO) test -v -tags synctests -run '^TestVirtual' -timeout 10m ./processor
+	WEIR_SEEDS=$(or $(SEEDS),300) $(GO) test -v -tags synctests,failpoints -run '^TestVirtual' -timeout 10m ./processor
 ifneq ($(RACE),)
-	WEIR_SEEDS=$(or $(SEEDS),30) $(GO) test -v $(RACE) -tags synctests -run '^TestVirtual' -timeout 10m ./processor
+	WEIR_SEEDS=$(or $(SEEDS),30) $(GO) test -v $(RACE) -tags synctests,failpoints -run '^TestVirtual' -timeout 10m ./processor
 endif
 
 # One package at a time: each may run three brokers.

@@ -110,7 +110,7 @@ func lockDir(path, application, boot string) (_ *stateDir, err error) {
 		return nil, &ForeignError{Dir: path, Application: application, Found: found.Application}
 	default:
 		d.state = found
-		d.trusted = found.Clean || found.Boot == boot && boot != ""
+		d.trusted = found.Clean || found.Boot == boot && boot != "" || planted("trust the disk after a crash")
 	}
 	return d, nil
 }

@@ -46,3 +46,9 @@ func failpoint(name string) {
 		select {} // the signal is on its way
 	}
 }
+
+// The environment variable WEIR_PLANT names one mistake that the engine is to make, so that the tests see whether their
+// checks notice it.
+var plant = os.Getenv("WEIR_PLANT")
+
+func planted(mistake string) bool { return mistake == plant }

@@ -153,6 +153,7 @@ func virtual(t *testing.T, seed uint64) {
 		}
 		stops[name] = worker(name)
 	}
+	var faults []*kfake.FaultHandle
 	keys := make([]kmsg.Key, 0, len(faultsOf))
 	for k := range kmsg.Key(100) {
 		if faultsOf[k] != nil {
@@ -188,7 +189,7 @@ func virtual(t *testing.T, seed uint64) {
 			f := kfake.Fault{Keys: []kmsg.Key{k}, Err: e, Count: 1 + rnd.IntN(3), TopLevel: rnd.IntN(2) == 0,
 				When: func(r kmsg.Request) bool { return ours(r, e) }}
 			fmt.Fprintf(log, "fault %s %v x%d\n", k.Name(), f.Err, f.Count)
-			c.Fault(f)
+			faults = append(faults, c.Fault(f))
 		}
 		time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond) // virtual
 	}
@@ -202,6 +203,12 @@ func virtual(t *testing.T, seed uint64) {
 			err = errors.Join(err, fmt.Errorf("stop %s: %w", name, serr))
 		}
 	}
+	for _, f := range faults {
+		f.Remove()
+	}
+	// Not Clean: a fault may have taken a task from both when they were stopped.
+	facts, ferr := ta.Collect(ctx, brokers, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+	err = errors.Join(err, ferr, ta.Audit(facts).Err())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -103,16 +104,23 @@ func (t Tally) ends(ctx context.Context, adm *kadm.Client, f *Facts) error {
 
 // positions reads the group's offsets and the topics' ids.
 func (t Tally) positions(ctx context.Context, adm *kadm.Client, f *Facts) error {
-	got, err := adm.FetchOffsets(ctx, t.names().Group())
+	var got kadm.OffsetResponses
+	var err error
+	for {
+		// Right after a commit, one that is not stable may be the one before.
+		if got, err = adm.FetchOffsets(kadm.RequireStable(ctx), t.names().Group()); err == nil {
+			err = got.Error()
+		}
+		if !errors.Is(err, kerr.UnstableOffsetCommit) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err != nil {
 		return fmt.Errorf("fetch positions of %s: %w", t.App, err)
 	}
 	got.Each(func(o kadm.OffsetResponse) {
-		if o.Err == nil {
-			f.Positions[Partition{o.Topic, o.Partition}] = Position{o.At, o.Metadata}
-		} else {
-			err = errors.Join(err, fmt.Errorf("position of %s/%d: %w", o.Topic, o.Partition, o.Err))
-		}
+		f.Positions[Partition{o.Topic, o.Partition}] = Position{o.At, o.Metadata}
 	})
 	topics, err2 := adm.ListTopics(ctx, t.topics()...)
 	for name, d := range topics {
