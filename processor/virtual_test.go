@@ -87,7 +87,7 @@ func TestVirtualFaults(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestVirtualFaults$", "-test.count=1", "-test.timeout="+realLimit.String())
 			cmd.Env = append(os.Environ(), fmt.Sprintf("WEIR_SEED=%d", seed))
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("seed %d: %v; again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor\n%s", seed, err, seed, out)
+				t.Errorf("seed %d of commit %s: %v; again with: WEIR_SEED=%d go test -tags synctests -run TestVirtualFaults ./processor\n%s", seed, tally.Commit(), err, seed, out)
 			}
 			return nil
 		})

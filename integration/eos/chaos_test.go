@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/integration/kafkatest"
+	"github.com/weir-stream/weir/integration/tally"
 )
 
 // steps are the failpoints that chaos draws from.
@@ -44,7 +45,7 @@ func TestChaos(t *testing.T) {
 	for end := time.Now().Add(d); time.Now().Before(end); seed++ {
 		ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { chaos(t, seed) })
 		if !ok {
-			t.Fatalf("again with: make chaos D=1s SEED=%d", seed)
+			t.Fatalf("commit %s; again with: make chaos D=1s SEED=%d", tally.Commit(), seed)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weir-stream/weir/integration/tally"
 )
 
 // asked reads a number from the environment.
@@ -45,7 +47,7 @@ func TestExploration(t *testing.T) {
 	start := time.Now()
 	for seed := range n {
 		if err := explore(seed, rules{}, cov, nil); err != nil {
-			t.Fatal(err)
+			t.Fatalf("commit %s, %v", tally.Commit(), err)
 		}
 	}
 	t.Logf("%d schedules in %s\n%s", n, time.Since(start).Round(time.Millisecond), cov)
