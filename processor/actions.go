@@ -120,7 +120,7 @@ func (l *lane) doBegin() {
 		l.tell(epoch.BeginFailed{Verdict: v})
 		return
 	}
-	l.started, l.records, l.reason = l.now(), 0, ""
+	l.started, l.records, l.reason = l.now(), recordCount{}, ""
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }
 
@@ -208,7 +208,11 @@ func (l *lane) doEndAbort() {
 	ctx, cancel := l.deadline()
 	defer cancel()
 	if l.reason != "" {
-		l.cfg.listener.aborted(l.index, l.records, l.reason)
+		var n recordCount
+		for _, t := range l.tasks {
+			n.add(t.records)
+		}
+		l.cfg.listener.aborted(l.index, n, l.reason)
 		l.stats.aborts.Add(1)
 	}
 	err := l.txn.abort(ctx)
@@ -279,9 +283,10 @@ func (l *lane) doSettle(a epoch.Settle) {
 	}
 	switch a.Outcome {
 	case epoch.Committed:
-		n := int64(t.read)
+		n := t.records
 		t.adopt(a.Attempt.Epoch)
 		l.stats.committed(n, l.started, l.now())
+		l.records.add(n)
 		failpoint("apply")
 		for _, s := range t.stores {
 			if err := s.Apply(); err != nil {
@@ -302,7 +307,7 @@ func (l *lane) epochCommitted() {
 		}
 	}
 	l.stats.commits.Add(1)
-	l.cfg.listener.committed(CommittedInfo{l.index, l.records, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
+	l.cfg.listener.committed(CommittedInfo{l.index, l.records.source, l.records.internal, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
 }
 
 func (l *lane) doClose(a epoch.Close) {

@@ -61,10 +61,10 @@ type lane struct {
 	since   time.Time // when the waiting began
 	stalled bool
 
-	started  time.Time // of the open epoch
-	reason   string    // why the epoch is being aborted or in doubt, for the listener
-	records  int64
-	wanted   bool // a rebalance waits
+	started  time.Time   // of the open epoch
+	reason   string      // why the epoch is being aborted or in doubt, for the listener
+	records  recordCount // of the epoch that is being settled
+	wanted   bool        // a rebalance waits
 	spread   int32
 	lastTick time.Time
 	trimmed  time.Time
@@ -384,7 +384,6 @@ func (l *lane) work() {
 				l.userFailed(t, err)
 				return
 			}
-			l.records++
 		}
 		if l.due() {
 			return
