@@ -120,7 +120,7 @@ func (l *lane) doBegin() {
 		l.tell(epoch.BeginFailed{Verdict: v})
 		return
 	}
-	l.started, l.records, l.reason, l.failed = l.now(), 0, "", false
+	l.started, l.records, l.processed, l.reason, l.failed = l.now(), recordCount{}, 0, "", false
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }
 
@@ -221,7 +221,11 @@ func (l *lane) doEndAbort() {
 	ctx, cancel := l.deadline()
 	defer cancel()
 	if l.reason != "" {
-		l.cfg.listener.aborted(l.index, l.records, l.reason)
+		var n recordCount
+		for _, t := range l.tasks {
+			n.add(t.records)
+		}
+		l.cfg.listener.aborted(l.index, n, l.reason)
 		l.stats.aborts.Add(1)
 	}
 	err := l.txn.abort(ctx)
@@ -292,9 +296,10 @@ func (l *lane) doSettle(a epoch.Settle) {
 	}
 	switch a.Outcome {
 	case epoch.Committed:
-		n := int64(t.read)
+		n := t.records
 		t.adopt(a.Attempt.Epoch)
 		l.stats.committed(n, l.started, l.now())
+		l.records.add(n)
 		failpoint("apply")
 		for _, s := range t.stores {
 			if err := s.Apply(); err != nil {
@@ -305,7 +310,7 @@ func (l *lane) doSettle(a epoch.Settle) {
 	case epoch.RolledBack, epoch.Dropped:
 		if !l.failed {
 			l.failed = true
-			l.pace.failed(l.records, l.now())
+			l.pace.failed(l.processed, l.now())
 		}
 		t.rollback()
 	}
@@ -320,7 +325,7 @@ func (l *lane) epochCommitted() {
 	}
 	l.stats.commits.Add(1)
 	l.pace.committed()
-	l.cfg.listener.committed(CommittedInfo{l.index, l.records, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
+	l.cfg.listener.committed(CommittedInfo{l.index, l.records.source, l.records.internal, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
 }
 
 func (l *lane) doClose(a epoch.Close) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -180,7 +181,34 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 		return nil, err
 	}
 	a.layOut()
+	if err := a.bindCodecs(ctx); err != nil {
+		return nil, err
+	}
 	return a, nil
+}
+
+// codecTimeout bounds the time that codecs have to learn about their topics.
+const codecTimeout = 30 * time.Second
+
+// bindCodecs lets codecs that depend on their topic see it, before any task starts.
+func (a *application) bindCodecs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, codecTimeout)
+	defer cancel()
+	graph, err := a.plan.Bind(ctx, func(use task.CodecUse) string {
+		switch use.Kind {
+		case task.RepartitionTopic:
+			return a.names.Repartition(use.Topic)
+		case task.ChangelogTopic:
+			return a.names.Changelog(use.Topic)
+		}
+		return use.Topic
+	})
+	if err != nil {
+		return &Error{What: err.Error(), Where: "application " + a.names.Application, Err: errors.Join(ErrCodec, err),
+			Fix: "check that what the codec asks, such as a schema registry, can be reached and knows the topic"}
+	}
+	a.graph = graph
+	return nil
 }
 
 // compare refuses, with the whole list, what differs from the birth.

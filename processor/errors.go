@@ -47,6 +47,8 @@ var (
 	ErrSink = errors.New("record refused by the brokers")
 	// ErrPlan: the plan does not fit what the application was born with.
 	ErrPlan = errors.New("incompatible plan")
+	// ErrCodec: a codec cannot be used with its topic; the error wraps a *task.CodecError.
+	ErrCodec = errors.New("codec unusable")
 	// ErrPosition: a committed position is missing or outside the log.
 	ErrPosition = errors.New("no usable position")
 	// ErrInstanceTaken: another process runs under the same instance id.

@@ -61,7 +61,8 @@ type FailedInfo struct {
 // CommittedInfo: an epoch of a lane is committed.
 type CommittedInfo struct {
 	Lane      int
-	Records   int64 // processed
+	Records   int64 // of source topics, processed
+	Internal  int64 // of repartition topics, processed; heartbeats and idle marks are no records
 	Bytes     int64 // produced, changelog included
 	Changelog int   // changelog records
 	Took      time.Duration
@@ -69,9 +70,10 @@ type CommittedInfo struct {
 
 // AbortedInfo: an epoch is rolled back and will be processed again.
 type AbortedInfo struct {
-	Lane    int
-	Records int64
-	Reason  string
+	Lane     int
+	Records  int64 // of source topics
+	Internal int64 // of repartition topics
+	Reason   string
 }
 
 // DoubtInfo: the end of an epoch was not confirmed; Kafka is asked.
@@ -108,11 +110,11 @@ func (i FailedInfo) String() string {
 }
 
 func (i CommittedInfo) String() string {
-	return fmt.Sprintf("lane %d committed %d records, %d bytes, %d changelog records in %s", i.Lane, i.Records, i.Bytes, i.Changelog, i.Took.Round(time.Microsecond))
+	return fmt.Sprintf("lane %d committed %d source and %d internal records, %d bytes, %d changelog records in %s", i.Lane, i.Records, i.Internal, i.Bytes, i.Changelog, i.Took.Round(time.Microsecond))
 }
 
 func (i AbortedInfo) String() string {
-	return fmt.Sprintf("lane %d rolls %d records back: %s", i.Lane, i.Records, i.Reason)
+	return fmt.Sprintf("lane %d rolls %d source and %d internal records back: %s", i.Lane, i.Records, i.Internal, i.Reason)
 }
 
 func (i DoubtInfo) String() string {
@@ -163,8 +165,8 @@ func (l listener) committed(i CommittedInfo) {
 	emit(l, func(x *Listener) func(CommittedInfo) { return x.EpochCommitted }, i)
 }
 
-func (l listener) aborted(lane int, records int64, reason string) {
-	emit(l, func(x *Listener) func(AbortedInfo) { return x.EpochAborted }, AbortedInfo{lane, records, reason})
+func (l listener) aborted(lane int, n recordCount, reason string) {
+	emit(l, func(x *Listener) func(AbortedInfo) { return x.EpochAborted }, AbortedInfo{lane, n.source, n.internal, reason})
 }
 
 func (l listener) inDoubt(lane int, reason string) {

@@ -62,23 +62,24 @@ type lane struct {
 	since   time.Time // when the waiting began
 	stalled bool
 
-	started  time.Time // of the open epoch
-	reason   string    // why the epoch is being aborted or in doubt, for the listener
-	records  int64
-	pace     pace
-	failed   bool // the open epoch was taken back, and pace knows
-	slow     bool // records take so long that the clock is looked at after each
-	wanted   bool // a rebalance waits
-	spread   int32
-	lastTick time.Time
-	trimmed  time.Time
-	stopping bool
-	exited   bool
-	clean    bool
-	fatal    error
-	again    error // why a new lane is to take the place of this one
-	stampBuf []byte
-	now      func() time.Time
+	started   time.Time   // of the open epoch
+	reason    string      // why the epoch is being aborted or in doubt, for the listener
+	processed int64       // records taken from the queues in the open epoch
+	records   recordCount // of the epoch that is being settled
+	pace      pace
+	failed    bool // the open epoch was taken back, and pace knows
+	slow      bool // records take so long that the clock is looked at after each
+	wanted    bool // a rebalance waits
+	spread    int32
+	lastTick  time.Time
+	trimmed   time.Time
+	stopping  bool
+	exited    bool
+	clean     bool
+	fatal     error
+	again     error // why a new lane is to take the place of this one
+	stampBuf  []byte
+	now       func() time.Time
 }
 
 type routed struct {
@@ -228,7 +229,7 @@ func (l *lane) patience() time.Duration {
 
 // due says whether the open epoch is to end.
 func (l *lane) due() bool {
-	return l.wanted || l.stopping || l.late() || l.pace.spent(l.records) || l.full()
+	return l.wanted || l.stopping || l.late() || l.pace.spent(l.processed) || l.full()
 }
 
 func (l *lane) late() bool { return l.now().Sub(l.started) >= l.cfg.commitInterval }
@@ -393,8 +394,8 @@ func (l *lane) work() {
 				l.userFailed(t, err)
 				return
 			}
-			l.records++
-			if (l.slow || n%clockEvery == 0) && l.late() || l.pace.spent(l.records) {
+			l.processed++
+			if (l.slow || n%clockEvery == 0) && l.late() || l.pace.spent(l.processed) {
 				l.slow = n <= clockEvery
 				break
 			}

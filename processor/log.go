@@ -25,10 +25,10 @@ func logListener(log zerolog.Logger) *Listener {
 			log.Error().Stringer("task", i.Task).Dur("retry_ms", i.Retry).Err(i.Err).Msg("task failed")
 		},
 		EpochCommitted: func(i CommittedInfo) {
-			log.Debug().Int("lane", i.Lane).Int64("records", i.Records).Int64("bytes", i.Bytes).Int("changelog", i.Changelog).Dur("took_ms", i.Took).Msg("committed")
+			log.Debug().Int("lane", i.Lane).Int64("records", i.Records).Int64("internal", i.Internal).Int64("bytes", i.Bytes).Int("changelog", i.Changelog).Dur("took_ms", i.Took).Msg("committed")
 		},
 		EpochAborted: func(i AbortedInfo) {
-			log.Warn().Int("lane", i.Lane).Int64("records", i.Records).Str("reason", i.Reason).Msg("epoch rolled back")
+			log.Warn().Int("lane", i.Lane).Int64("records", i.Records).Int64("internal", i.Internal).Str("reason", i.Reason).Msg("epoch rolled back")
 		},
 		EpochInDoubt: func(i DoubtInfo) {
 			log.Warn().Int("lane", i.Lane).Str("reason", i.Reason).Msg("asking Kafka about the last epoch")

@@ -41,8 +41,9 @@ type runningTask struct {
 	settled []int64 // committed ends
 	outputs []output
 
-	touched  bool // in the open epoch
-	first    bool // no record processed since the restore
+	touched  bool        // in the open epoch
+	records  recordCount // processed in it
+	first    bool        // no record processed since the restore
 	stop     *stop
 	wantTime bool // somebody downstream, or the task itself, waits for its watermark
 	beat     time.Time
@@ -62,6 +63,13 @@ type input struct {
 	topicPartition
 	id       [16]byte // topic id
 	internal bool
+}
+
+// recordCount counts records of the user, by where they were read.
+type recordCount struct{ source, internal int64 }
+
+func (n *recordCount) add(m recordCount) {
+	n.source, n.internal = n.source+m.source, n.internal+m.internal
 }
 
 // polled is a record in memory with the input that it came by.
@@ -274,6 +282,12 @@ func (t *runningTask) step() error {
 			_ = t.run.Process(int(q.input), &raw)
 		}
 	}
+	switch {
+	case in.internal && data:
+		t.records.internal++
+	case data:
+		t.records.source++
+	}
 	t.ledger.ProcessedTo(int(q.input), r.Offset+1)
 	t.read++
 	t.done++
@@ -356,7 +370,7 @@ func (t *runningTask) adopt(epoch offsets.EpochID) {
 		copy(t.outputs[i].told, t.outputs[i].undecided)
 		t.outputs[i].promise = nil
 	}
-	t.touched = false
+	t.touched, t.records = false, recordCount{}
 }
 
 // rollback takes the open epoch back; its records are processed again from memory.
@@ -375,7 +389,7 @@ func (t *runningTask) rollback() {
 		copy(t.outputs[i].undecided, t.outputs[i].told)
 		t.outputs[i].promise = nil
 	}
-	t.touched = false
+	t.touched, t.records = false, recordCount{}
 }
 
 // failed notes where the replay has to end, and what to tell the user then.

@@ -161,25 +161,27 @@ func (w *Worker) leave(app *application) error {
 
 // Stats are the counters of a worker since Run began.
 type Stats struct {
-	Records     int64 // committed
+	Records     int64 // of source topics, committed
+	Internal    int64 // of repartition topics, committed; heartbeats and idle marks are no records
 	Commits     int64
 	Aborts      int64
-	FirstCommit time.Time // begin of the first epoch that committed records; zero before
+	FirstCommit time.Time // begin of the first epoch that committed records of either kind; zero before
 	LastCommit  time.Time // end of the last one
 }
 
 type workerStats struct{ lanes []laneStats }
 
 type laneStats struct {
-	records, commits, aborts atomic.Int64
-	first, last              atomic.Int64 // unix ns
+	records, internal, commits, aborts atomic.Int64
+	first, last                        atomic.Int64 // unix ns
 }
 
-func (s *laneStats) committed(n int64, began, now time.Time) {
-	if n == 0 {
+func (s *laneStats) committed(n recordCount, began, now time.Time) {
+	if n == (recordCount{}) {
 		return
 	}
-	s.records.Add(n)
+	s.records.Add(n.source)
+	s.internal.Add(n.internal)
 	s.first.CompareAndSwap(0, began.UnixNano())
 	s.last.Store(now.UnixNano())
 }
@@ -190,6 +192,7 @@ func (w *Worker) Stats() Stats {
 	for i := range w.stats.lanes {
 		s := &w.stats.lanes[i]
 		out.Records += s.records.Load()
+		out.Internal += s.internal.Load()
 		out.Commits += s.commits.Load()
 		out.Aborts += s.aborts.Load()
 		if ns := s.first.Load(); ns != 0 && (out.FirstCommit.IsZero() || time.Unix(0, ns).Before(out.FirstCommit)) {

@@ -83,6 +83,8 @@ func aggregate[K, V, G, A any](g grouping[K, V, G], kind, uid string, c codec.Co
 	n.needKey(g.k == nil, g.parent())
 	n.stateful, n.KeyCodec, n.ValueCodec = true, codecName(g.k), codecName(c)
 	n.store = &task.StoreSpec{UID: uid, Kind: task.StoreKeyed, KeyCodec: n.KeyCodec, ValueCodec: n.ValueCodec, InMemory: s.inMemory}
+	uses(n.vertex, changelogOf(uid, true), g.k)
+	uses(n.vertex, changelogOf(uid, false), c)
 	if g.stream != nil {
 		g.stream.attach(func(t *task.Task) receiver[K, V] { return keyed(t, n, g, c, f) })
 	} else {
@@ -97,7 +99,8 @@ func aggregate[K, V, G, A any](g grouping[K, V, G], kind, uid string, c codec.Co
 // keyed keeps one row per key.
 func keyed[K, V, G, A any](t *task.Task, n *node[G, change[A]], g grouping[K, V, G], c codec.Codec[A], f fold[K, V, A]) receiver[K, V] {
 	id, next, store := n.ID, n.next(t), t.Store(n.ID)
-	keys, values, accs := newEncoder(g.k), newEncoder(c), newDecoder(c)
+	kc, c := bound(t, changelogOf(n.UID, true), g.k), bound(t, changelogOf(n.UID, false), c)
+	keys, values, accs := newEncoder(kc), newEncoder(c), newDecoder(c)
 	row := make([]byte, 0, 64)
 	return func(key K, value V) error {
 		t.At(id)

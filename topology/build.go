@@ -36,7 +36,11 @@ func (b *Builder) Build() (*Plan, error) {
 		return nil, errors.Join(all...)
 	}
 	b.built = true
-	return &Plan{application: b.name, partitions: b.partitions, graph: c.graph()}, nil
+	p := &Plan{application: b.name, partitions: b.partitions, graph: c.graph()}
+	for _, v := range b.vertices {
+		p.bindings = append(p.bindings, v.bindings...)
+	}
+	return p, nil
 }
 
 // compareSites orders by file, then by line.

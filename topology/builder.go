@@ -17,6 +17,7 @@ type Builder struct {
 	vertices []*vertex
 	mistakes []*BuildError
 	built    bool
+	told     map[string]bool // mistakes of codecs
 }
 
 // New starts the topology of the application called name. The name prefixes the

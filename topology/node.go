@@ -27,6 +27,8 @@ type vertex struct {
 	open    func(t *task.Task, input int) func(*task.Raw) error
 	store   *task.StoreSpec
 	outputs []task.Output
+
+	bindings []binding
 }
 
 // node is a vertex with what takes its records: for each child a function that makes the

@@ -1,9 +1,11 @@
 package topology
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 
 	"github.com/weir-stream/weir/topology/task"
 )
@@ -14,6 +16,7 @@ type Plan struct {
 	application string
 	partitions  int
 	graph       *task.Graph
+	bindings    []binding
 }
 
 // Application is the name given to New.
@@ -24,6 +27,31 @@ func (p *Plan) InternalPartitions() int { return p.partitions }
 
 // Graph is the executable half. It is for engines, and read-only.
 func (p *Plan) Graph() *task.Graph { return p.graph }
+
+// Bind is Graph with codecs that know their topics; name says what a topic is called in
+// Kafka. It asks every codec.TopicCodec of the plan, each use of it once, and may be called
+// by any number of workers. The error joins a *task.CodecError per use that failed.
+func (p *Plan) Bind(ctx context.Context, name func(task.CodecUse) string) (*task.Graph, error) {
+	if len(p.bindings) == 0 {
+		return p.graph, nil
+	}
+	codecs := map[task.CodecUse]any{}
+	var errs []error
+	for _, b := range p.bindings {
+		topic := name(b.use)
+		c, err := b.ask(ctx, topic)
+		if err != nil {
+			n := &p.graph.Nodes[b.by]
+			errs = append(errs, &task.CodecError{Node: n.String(), Site: n.Site, Codec: b.codec, Topic: topic, Key: b.use.Key, Err: err})
+			continue
+		}
+		codecs[b.use] = c
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return p.graph.WithCodecs(codecs), nil
+}
 
 // Fingerprint is a short hash of what positions, stores and internal topics depend on:
 // the application, the sub-topologies in order, and of each its inputs, its stores (uid,

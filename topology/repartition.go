@@ -15,7 +15,7 @@ func (s Stream[K, V]) Repartition(uid string, opts ...RepartitionOption) Stream[
 	n.needKey(s.k == nil, s.n.vertex)
 	n.needValue(s.v == nil, s.n.vertex)
 	kc, vc := s.k, s.v
-	s.n.attach(func(t *task.Task) receiver[K, V] { return hop(t, n.ID, kc, vc) })
+	s.n.attach(func(t *task.Task) receiver[K, V] { return hop(t, n.vertex, kc, vc) })
 	return throughTopic(s.b, n.vertex, kc, vc, settingsOf(opts))
 }
 
@@ -30,7 +30,7 @@ func KeyBy[K, V, K2 any](s Stream[K, V], uid string, key codec.Codec[K2], f func
 	n.needFunc(f == nil)
 	vc := s.v
 	s.n.attach(func(t *task.Task) receiver[K, V] {
-		id, next := n.ID, hop(t, n.ID, key, vc)
+		id, next := n.ID, hop(t, n.vertex, key, vc)
 		return func(k K, v V) error {
 			t.At(id)
 			k2, err := f(k, v)
@@ -55,15 +55,18 @@ func throughTopic[K, V any](b *Builder, w *vertex, kc codec.Codec[K], vc codec.C
 	r := newNode[K, V](b, "from-"+w.Kind, s, w)
 	r.UID, r.hop, r.KeyCodec, r.ValueCodec = w.UID, true, w.KeyCodec, w.ValueCodec
 	r.input = &task.Input{Topic: w.UID, Internal: true}
+	uses(w, repartitionOf(w.UID, true), kc)
+	uses(w, repartitionOf(w.UID, false), vc)
 	r.open = func(t *task.Task, input int) func(*task.Raw) error {
-		return open(t, r, input, kc, vc, nil)
+		return open(t, r, input, bound(t, repartitionOf(r.UID, true), kc), bound(t, repartitionOf(r.UID, false), vc), nil)
 	}
 	return Stream[K, V]{b: b, n: r, k: kc, v: vc}
 }
 
 // hop makes the way out into a repartition topic: a sink that refuses null keys.
-func hop[K, V any](t *task.Task, id int, kc codec.Codec[K], vc codec.Codec[V]) receiver[K, V] {
-	w := newWriter(t, id, 0, NewTopic("", kc, vc))
+func hop[K, V any](t *task.Task, v *vertex, kc codec.Codec[K], vc codec.Codec[V]) receiver[K, V] {
+	id := v.ID
+	w := newWriter(t, id, 0, NewTopic("", bound(t, repartitionOf(v.UID, true), kc), bound(t, repartitionOf(v.UID, false), vc)))
 	return func(key K, value V) error {
 		t.At(id)
 		if w.keys.isNull(key) {

@@ -11,9 +11,9 @@ import (
 func (s Stream[K, V]) To(t Topic[K, V], opts ...SinkOption) {
 	n := newNode[K, V](s.b, "sink", settingsOf(opts), s.n.vertex)
 	n.setTopic(t.name, t.key, t.value)
-	n.writes(t.name, codecName(t.key), codecName(t.value))
+	writes(n.vertex, t)
 	s.n.attach(func(tk *task.Task) receiver[K, V] {
-		w := newWriter(tk, n.ID, 0, t)
+		w := newWriter(tk, n.ID, 0, sunk(tk, n.ID, t))
 		return w.write
 	})
 }
@@ -22,9 +22,9 @@ func (s Stream[K, V]) To(t Topic[K, V], opts ...SinkOption) {
 func (t Table[K, V]) To(topic Topic[K, V], opts ...SinkOption) {
 	n := newNode[K, V](t.b, "sink", settingsOf(opts), t.n.vertex)
 	n.setTopic(topic.name, topic.key, topic.value)
-	n.writes(topic.name, codecName(topic.key), codecName(topic.value))
+	writes(n.vertex, topic)
 	t.n.attach(func(tk *task.Task) receiver[K, change[V]] {
-		w := newWriter(tk, n.ID, 0, topic)
+		w := newWriter(tk, n.ID, 0, sunk(tk, n.ID, topic))
 		return func(key K, c change[V]) error {
 			if c.deleted {
 				return w.tombstone(key)
@@ -49,13 +49,13 @@ func (s Stream[K, V]) Route(choose func(key K, value V) (Topic[K, V], error), to
 		}
 		index[t.name] = len(index)
 		n.needTopic(t.name, t.key == nil, t.value == nil)
-		n.writes(t.name, codecName(t.key), codecName(t.value))
+		writes(n.vertex, t)
 	}
 	s.n.attach(func(tk *task.Task) receiver[K, V] {
 		id := n.ID
 		writers := make([]*writer[K, V], len(index))
 		for _, t := range topics {
-			writers[index[t.name]] = newWriter(tk, id, index[t.name], t)
+			writers[index[t.name]] = newWriter(tk, id, index[t.name], sunk(tk, id, t))
 		}
 		return func(key K, value V) error {
 			tk.At(id)
@@ -81,8 +81,18 @@ func (v *vertex) setTopic(name string, key, value interface{ Name() string }) {
 	}
 }
 
-func (v *vertex) writes(topic, key, value string) {
-	v.outputs = append(v.outputs, task.Output{Topic: topic, KeyCodec: key, ValueCodec: value})
+// writes describes one topic of a sink.
+func writes[K, V any](v *vertex, t Topic[K, V]) {
+	v.outputs = append(v.outputs, task.Output{Topic: t.name, KeyCodec: codecName(t.key), ValueCodec: codecName(t.value)})
+	uses(v, sinkOf(t.name, v.ID, true), t.key)
+	uses(v, sinkOf(t.name, v.ID, false), t.value)
+}
+
+// sunk is the topic of a sink with the codecs that a task uses.
+func sunk[K, V any](t *task.Task, id int, topic Topic[K, V]) Topic[K, V] {
+	topic.key = bound(t, sinkOf(topic.name, id, true), topic.key)
+	topic.value = bound(t, sinkOf(topic.name, id, false), topic.value)
+	return topic
 }
 
 // writer is the way out into one topic, for one task.

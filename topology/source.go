@@ -16,9 +16,11 @@ func From[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) Stream[K, V
 	n.Topic, n.KeyCodec, n.ValueCodec = t.name, codecName(t.key), codecName(t.value)
 	n.needTopic(t.name, t.key == nil, t.value == nil)
 	n.checkSource(s)
+	uses(n.vertex, sourceOf(t.name, true), t.key)
+	uses(n.vertex, sourceOf(t.name, false), t.value)
 	n.input = &task.Input{Topic: t.name, MaxDisorder: s.disorder, IdleAfter: s.idleAfter, Start: s.start.p}
 	n.open = func(tk *task.Task, input int) func(*task.Raw) error {
-		return open(tk, n, input, t.key, t.value, t.eventTime)
+		return open(tk, n, input, bound(tk, sourceOf(t.name, true), t.key), bound(tk, sourceOf(t.name, false), t.value), t.eventTime)
 	}
 	return Stream[K, V]{b: b, n: n, k: t.key, v: t.value}
 }

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -27,6 +28,13 @@ type windowedKey[K any] struct{ key codec.Codec[K] }
 const windowBounds = 16
 
 func (c windowedKey[K]) Name() string { return "windowed " + c.key.Name() }
+
+func (c windowedKey[K]) Check() error { return codec.Check(c.key) }
+
+func (c windowedKey[K]) ForTopic(ctx context.Context, topic string, key bool) (codec.Codec[Windowed[K]], error) {
+	bound, err := codec.ForTopic(ctx, c.key, topic, key)
+	return windowedKey[K]{bound}, err
+}
 
 func (c windowedKey[K]) Append(dst []byte, w Windowed[K]) ([]byte, error) {
 	dst, err := c.key.Append(dst, w.Key)
@@ -145,7 +153,8 @@ func (s WindowedStream[K, V]) groups() grouping[K, V, Windowed[K]] {
 // windowed keeps one row per window and key.
 func windowed[K, V, G, A any](t *task.Task, n *node[G, change[A]], g grouping[K, V, G], c codec.Codec[A], f fold[K, V, A]) receiver[K, pane[V]] {
 	id, next := n.ID, n.next(t)
-	keys, names := newEncoder(g.k), newDecoder(g.k)
+	kc, c := bound(t, changelogOf(n.UID, true), g.k), bound(t, changelogOf(n.UID, false), c)
+	keys, names := newEncoder(kc), newDecoder(kc)
 	values, accs := newEncoder(c), newDecoder(c)
 	last := g.spec.Size().Milliseconds() - 1
 

@@ -126,7 +126,7 @@ func (b *benchWorker) run(ctx context.Context) (benchResult, error) {
 			TaskRestored:  func(processor.RestoredInfo) { alive() },
 			EpochAborted:  func(processor.AbortedInfo) { alive() },
 			EpochCommitted: func(i processor.CommittedInfo) {
-				if i.Records > 0 {
+				if i.Records+i.Internal > 0 {
 					alive()
 				}
 			},
@@ -147,11 +147,7 @@ func (b *benchWorker) run(ctx context.Context) (benchResult, error) {
 	if err = errors.Join(err, stopProfile(), writeHeap(b.memProfile)); err != nil {
 		return benchResult{}, err
 	}
-	r, err := resultOf(w.Stats())
-	if b.workload == "rekey" {
-		r.Records /= 2 // each was committed twice: on its way into the repartition topic and out of it
-	}
-	return r, err
+	return resultOf(w.Stats())
 }
 
 // createOutput creates the output topic with as many partitions as the input.

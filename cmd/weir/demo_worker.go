@@ -88,7 +88,7 @@ func demoListener(w io.Writer) *processor.Listener {
 			say(demoEvent{Event: "restored", Task: i.Task.String(), Base: i.Base, Records: i.Records, Positions: i.Positions})
 		},
 		EpochAborted: func(i processor.AbortedInfo) {
-			say(demoEvent{Event: "aborted", Records: i.Records, Text: i.Reason})
+			say(demoEvent{Event: "aborted", Records: i.Records + i.Internal, Text: i.Reason})
 		},
 		TransactionEnded: func(i processor.FencedInfo) { say(demoEvent{Event: "ended", Text: i.TransactionalID}) },
 		TaskFailed: func(i processor.FailedInfo) {

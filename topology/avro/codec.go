@@ -12,8 +12,8 @@ import (
 )
 
 // Of encodes T with a schema. A schema that is wrong, or that T does not fit, is reported
-// by every call of the codec, so that it can stand in a variable of a package; use Parse to
-// see it at once.
+// by Build of the topology that uses it, and by every call of the codec, so that it can stand
+// in a variable of a package; use Parse to see it at once.
 func Of[T any](schema string) codec.Codec[T] {
 	c, err := Parse[T](schema)
 	if err != nil {
@@ -110,5 +110,6 @@ func (c avroCodec[T]) Decode(src []byte) (v T, err error) {
 type broken[T any] struct{ err error }
 
 func (broken[T]) Name() string                             { return "avro" }
+func (b broken[T]) Check() error                           { return b.err }
 func (b broken[T]) Append(dst []byte, _ T) ([]byte, error) { return dst, b.err }
 func (b broken[T]) Decode([]byte) (v T, err error)         { return v, b.err }

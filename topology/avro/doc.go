@@ -23,8 +23,8 @@
 // Other logical types and unions need the type any. With any, or map[string]any for a
 // record, values are goavro's own.
 //
-// A wrong schema, or one that does not fit, is an error of Parse and ParseFile; the codecs
-// of Of and File return it at each use, so that they can stand beside a topic.
+// A wrong schema, or one that does not fit, is an error of Parse and ParseFile. The codecs
+// of Of and File can stand beside a topic: Build reports it, and so does each use.
 //
 // Maps are written in no order, so that equal values may have different bytes: a schema
 // with a map in it does not do for keys.

@@ -33,13 +33,6 @@ type NullCodec[T any] interface {
 	Null() T
 }
 
-// TopicCodec is a codec whose bytes depend on the topic, as with a Schema Registry. The
-// engine calls ForTopic once per topic at start.
-type TopicCodec[T any] interface {
-	Codec[T]
-	ForTopic(ctx context.Context, topic string, key bool) (Codec[T], error)
-}
-
 // ErrSize is returned when the bytes are not as many as the type has.
 var ErrSize = errors.New("wrong number of bytes")
 
@@ -190,6 +183,7 @@ func Nullable[T any](c Codec[T]) Codec[*T] { return nullable[T]{c} }
 type nullable[T any] struct{ c Codec[T] }
 
 func (n nullable[T]) Name() string     { return "nullable " + n.c.Name() }
+func (n nullable[T]) Check() error     { return Check(n.c) }
 func (n nullable[T]) IsNull(v *T) bool { return v == nil }
 func (n nullable[T]) Null() *T         { return nil }
 func (n nullable[T]) Append(dst []byte, v *T) ([]byte, error) {
@@ -205,4 +199,9 @@ func (n nullable[T]) Decode(src []byte) (*T, error) {
 		return nil, err
 	}
 	return &v, nil
+}
+
+func (n nullable[T]) ForTopic(ctx context.Context, topic string, key bool) (Codec[*T], error) {
+	c, err := ForTopic(ctx, n.c, topic, key)
+	return nullable[T]{c}, err
 }

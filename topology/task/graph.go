@@ -12,6 +12,8 @@ type Graph struct {
 	Nodes      []Node // Nodes[i].ID == i
 	Subs       []Sub  // Subs[i].ID == i
 	StreamTime bool   // time is the highest channel instead of the lowest
+
+	codecs map[CodecUse]any // see WithCodecs
 }
 
 // Node is one operator.

@@ -2,6 +2,7 @@ package topologytest
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -57,12 +58,15 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 		t.Fatalf("topologytest: build: %v", err)
 	}
 	d := &Driver{
-		t: t, plan: plan, graph: plan.Graph(), partitions: 1, turns: *rand.NewPCG(0, 0),
+		t: t, plan: plan, partitions: 1, turns: *rand.NewPCG(0, 0),
 		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		runners: map[offsets.Task]*runner{}, ends: map[topicPartition]int64{}, outputs: map[string][]record{}, taken: map[string]int{},
 	}
 	for _, o := range opts {
 		o(d)
+	}
+	if d.graph, err = plan.Bind(context.Background(), d.nameOf); err != nil {
+		t.Fatalf("topologytest: %v", err)
 	}
 	if d.partitions < 1 {
 		t.Fatalf("topologytest: %d partitions: a topic has at least one", d.partitions)
@@ -86,6 +90,18 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 	d.order = slices.SortedFunc(maps.Keys(d.runners), offsets.Task.Compare)
 	d.Restart()
 	return d
+}
+
+// nameOf is what the engine calls a topic at the application's first start.
+func (d *Driver) nameOf(use task.CodecUse) string {
+	names := offsets.Names{Application: d.plan.Application(), Timeline: 1}
+	switch use.Kind {
+	case task.RepartitionTopic:
+		return names.Repartition(use.Topic)
+	case task.ChangelogTopic:
+		return names.Changelog(use.Topic)
+	}
+	return use.Topic
 }
 
 // tasksOf is the number of tasks of a sub-topology: its inputs' partitions.

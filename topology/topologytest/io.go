@@ -2,6 +2,7 @@ package topologytest
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ func Input[K, V any](d *Driver, t topology.Topic[K, V]) Source[K, V] {
 	if !strings.Contains(", "+d.sources()+",", ", "+t.Name()+",") {
 		d.t.Fatalf("topologytest: the topology does not read %s: its sources are %s", t.Name(), d.sources())
 	}
+	t, err := t.ForTopic(context.Background())
+	d.must(err)
 	return Source[K, V]{d, t}
 }
 
@@ -116,6 +119,8 @@ func Output[K, V any](d *Driver, t topology.Topic[K, V]) Sink[K, V] {
 	for _, s := range d.graph.Subs {
 		for _, o := range s.Outputs {
 			if !o.Internal && o.Topic == t.Name() {
+				t, err := t.ForTopic(context.Background())
+				d.must(err)
 				return Sink[K, V]{d, t}
 			}
 		}

@@ -1,6 +1,7 @@
 package topologytest
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -33,6 +34,11 @@ func StoreOf[K, V any](d *Driver, uid string, k codec.Codec[K], v codec.Codec[V]
 	if kind := stores[0].spec.Kind; (kind == task.StoreWindow) != windowed {
 		d.t.Fatalf("topologytest: store %s is of kind %s, the key codec is %s: use topology.WindowedKey with window stores, and with those alone", uid, kind, k.Name())
 	}
+	name := d.nameOf(task.CodecUse{Kind: task.ChangelogTopic, Topic: uid})
+	k, err := codec.ForTopic(context.Background(), k, name, true)
+	d.must(err)
+	v, err = codec.ForTopic(context.Background(), v, name, false)
+	d.must(err)
 	return Store[K, V]{d, uid, k, v}
 }
 
