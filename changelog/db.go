@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,14 +150,46 @@ func Open(opt DBOptions) (*DB, error) {
 	if err := db.checkFree(); err != nil {
 		return nil, errors.Join(err, dir.close(false))
 	}
-	if db.badger, err = badger.OpenManaged(badgerOptions(dir.rows(), opt.Logger)); err != nil {
-		return nil, errors.Join(dirError(dir.path, "open rows", err), dir.close(false))
+	if db.badger, err = openRows(dir, opt.Logger); err != nil {
+		return nil, errors.Join(dirError(dir.path, "open rows (if files in it are damaged, remove the directory: its state is rebuilt from Kafka)", err), dir.close(false))
 	}
 	if err := db.applier.start(db); err != nil {
 		return nil, errors.Join(err, db.badger.Close(), dir.close(false))
 	}
 	db.done.Go(db.collect)
 	return db, nil
+}
+
+// openRows opens Badger and reads all of its tables once, about a second per GB that the
+// kernel has in memory. It would serve a flipped bit as it is: it looks at no checksum when
+// it reads, and told to do so its iterators end early instead of saying why. What is
+// damaged is removed, as after a crash of the machine; the changelog has it.
+func openRows(dir *stateDir, logger badger.Logger) (*badger.DB, error) {
+	db, err := badger.OpenManaged(badgerOptions(dir.rows(), logger))
+	if err != nil {
+		return nil, err
+	}
+	damage := verifyRows(db)
+	if damage == nil {
+		return db, nil
+	}
+	logger.Warningf("state directory %s: rows are damaged, and rebuilt from Kafka: %v", dir.path, damage)
+	_ = db.Close() // of rows that go
+	if err := os.RemoveAll(dir.rows()); err != nil {
+		return nil, err
+	}
+	return badger.OpenManaged(badgerOptions(dir.rows(), logger))
+}
+
+// verifyRows compares the checksums. Lengths inside a block are damaged like anything
+// else, and Badger uses them before it has compared the block's sum.
+func verifyRows(db *badger.DB) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, r)
+		}
+	}()
+	return db.VerifyChecksum()
 }
 
 const (

@@ -210,7 +210,13 @@ func fetchCommitted(ctx context.Context, cl *kgo.Client, app *application, tasks
 				}
 				m, err := offsets.DecodeMetadata(*p.Metadata)
 				if err != nil {
-					return nil, fmt.Errorf("metadata of %s/%d in group %s: %w", topic, p.Partition, rg.Group, err)
+					// No transaction heals this, so nobody may wait for it.
+					return nil, &Error{
+						What:  fmt.Sprintf("metadata of %s/%d in group %s: %v", topic, p.Partition, rg.Group, err),
+						Where: "application " + app.names.Application,
+						Fix:   "another program committed or reset this position, or a newer release did: put back what was there, run that release, or start under a new application name",
+						Err:   errors.Join(ErrPosition, err),
+					}
 				}
 				got[tp] = committed{p.Offset, m}
 			}
