@@ -150,6 +150,9 @@ func Open(opt DBOptions) (*DB, error) {
 		return nil, errors.Join(err, dir.close(false))
 	}
 	if db.badger, err = badger.OpenManaged(badgerOptions(dir.rows(), opt.Logger)); err != nil {
+		if refused := probe(dir.rows()); refused != nil {
+			err = refused // Badger gives the text of such an error only
+		}
 		return nil, errors.Join(dirError(dir.path, "open rows", err), dir.close(false))
 	}
 	if err := db.applier.start(db); err != nil {
