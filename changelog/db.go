@@ -151,6 +151,9 @@ func Open(opt DBOptions) (*DB, error) {
 		return nil, errors.Join(err, dir.close(false))
 	}
 	if db.badger, err = openRows(dir, opt.Logger); err != nil {
+		if refused := probe(dir.rows()); refused != nil {
+			err = refused // Badger gives the text of such an error only
+		}
 		return nil, errors.Join(dirError(dir.path, "open rows (if files in it are damaged, remove the directory: its state is rebuilt from Kafka)", err), dir.close(false))
 	}
 	if err := db.applier.start(db); err != nil {

@@ -206,6 +206,15 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
+// probe says what the system has against writing into a directory.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, "probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 func dirError(dir, op string, err error) error {
 	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTDIR) {
 		return &ReadOnlyError{Dir: dir, Err: err}

@@ -55,18 +55,18 @@ type running struct {
 	changes atomic.Int64 // of its tasks: assigned, restored, closed, failed
 }
 
-func (r *rig) run(instance, dir string, plan *topology.Plan) *running {
+func (r *rig) run(instance, dir string, plan *topology.Plan, more ...processor.Option) *running {
 	w := &running{ended: make(chan error, 1)}
 	changed := func() { w.changes.Add(1) }
 	ctx, cancel := context.WithCancel(r.ctx)
 	go func() {
-		w.ended <- processor.Run(ctx, plan, r.options(processor.InstanceID(instance), processor.StateDir(dir), processor.HeartbeatInterval(50*time.Millisecond),
+		w.ended <- processor.Run(ctx, plan, append(r.options(processor.InstanceID(instance), processor.StateDir(dir), processor.HeartbeatInterval(50*time.Millisecond),
 			processor.Events(&processor.Listener{
 				TasksAssigned: func(processor.AssignedInfo) { changed() },
 				TaskRestored:  func(processor.RestoredInfo) { changed() },
 				TaskClosed:    func(processor.ClosedInfo) { changed() },
 				TaskFailed:    func(processor.FailedInfo) { changed() },
-			}))...)
+			})), more...)...)
 	}()
 	r.t.Cleanup(cancel)
 	w.stop = func() error { cancel(); return <-w.ended }
