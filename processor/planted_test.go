@@ -54,7 +54,7 @@ func TestVirtualPlantedMistakes(t *testing.T) {
 	g.SetLimit(2)
 	for _, plant := range append([]string{""}, mistakes...) {
 		g.Go(func() error {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestVirtualPlantedMistakes$", "-test.count=1", "-test.timeout="+realLimit.String())
+			cmd := exec.Command(os.Args[0], "-test.run=^TestVirtualPlantedMistakes$", "-test.count=1", "-test.timeout="+(3*realLimit).String())
 			cmd.Env = append(os.Environ(), "WEIR_PLANT="+plant)
 			began := time.Now()
 			out, err := cmd.CombinedOutput()
