@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,7 +76,6 @@ func (r *rig) run(instance, dir string, plan *topology.Plan, more ...processor.O
 type reader struct {
 	r  *rig
 	cl *kgo.Client
-	mu sync.Mutex
 	by map[string][]int64
 	n  int
 }
