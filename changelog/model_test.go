@@ -43,6 +43,7 @@ type model struct {
 	epoch     uint64
 	gates     []gate
 	total     Stats
+	continued int // restores that began with the marker of another one
 }
 
 // gate is a job that holds the applier until it is opened.
@@ -208,38 +209,68 @@ func (m *model) openDB() *DB {
 	return db
 }
 
-// openStore restores as an engine does, from a compacted changelog.
+// openStore restores as an engine does, from a compacted changelog. Some restores are
+// killed on the way and begun again.
 func (m *model) openStore(whole bool) {
+	for kills := m.rng.Intn(4); !m.restore(whole, kills > 0); kills-- {
+		dir := m.t.TempDir()
+		copyTree(m.t, m.dir, dir)
+		m.check(m.s.Close(context.Background(), false))
+		m.check(m.db.Close())
+		m.dir, whole = dir, false
+		m.db = m.openDB()
+	}
+}
+
+// restore returns false if it ended on the way.
+func (m *model) restore(whole, kill bool) bool {
 	s, marker, found, err := m.db.OpenStore(context.Background(), storeID(0))
 	m.check(err)
 	m.s = s
 	c := int64(len(m.log))
 	from := int64(0)
 	if found {
-		if marker.End > c || marker.Reach > c {
+		if marker.End > c || marker.Reach > c || marker.Restoring && marker.End == c {
 			m.fatalf("marker %+v is above the committed end %d", marker, c)
 		}
-		from = marker.End
+		if from = marker.End; marker.Restoring {
+			m.continued++
+		}
 	}
-	if whole && c > 0 && (!found || from != c) {
+	if whole && c > 0 && (!found || from != c || marker.Restoring) {
 		m.fatalf("after a clean close the marker is %+v %v, want end %d", marker, found, c)
 	}
 	last := map[string]int{}
 	for i, r := range m.log {
 		last[r.key] = i
 	}
-	for i := from; i < c; i++ {
+	end := c
+	if kill && c > from {
+		end = from + m.rng.Int63n(c-from)
+	}
+	s.Restoring(c)
+	for i := from; i < end; i++ {
 		r := m.log[i]
-		if r == (change{}) || last[r.key] != int(i) && m.rng.Intn(2) == 0 {
-			continue // control record, or compacted away
+		if r != (change{}) && (last[r.key] == int(i) || m.rng.Intn(2) == 0) { // else a control record, or compacted away
+			value := []byte(r.value)
+			if r.deleted {
+				value = nil
+			}
+			m.check(s.Restored([]byte(r.key), value))
 		}
-		value := []byte(r.value)
-		if r.deleted {
-			value = nil
+		if m.rng.Intn(100) == 0 {
+			m.clock.Add(int64(m.rng.Intn(1500)) * int64(time.Millisecond))
+			m.check(s.RestoredTo(i + 1))
+			if m.rng.Intn(3) == 0 {
+				settle(m.t, s)
+			}
 		}
-		m.check(s.Restored([]byte(r.key), value))
+	}
+	if end < c {
+		return false
 	}
 	m.check(s.Finish(epochID(m.epoch), c))
+	return true
 }
 
 // compare compares a range of the store with the model.
@@ -275,6 +306,7 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 4, 2000
 	}
+	continued := 0
 	for i := range int64(seeds) {
 		seed := i + 1
 		if *modelSeed != 0 && *modelSeed != seed {
@@ -301,11 +333,15 @@ func TestModel(t *testing.T) {
 			}
 			m.reopen(2)
 			m.reopen(0)
-			t.Logf("%d epochs, %d changes, %+v", m.epoch, len(m.log), m.total)
+			t.Logf("%d epochs, %d changes, %d restores continued, %+v", m.epoch, len(m.log), m.continued, m.total)
+			continued += m.continued
 			if m.total.Waves == 0 || m.opt.CacheBytes > 0 && m.opt.CacheBytes < 8<<10 && (m.total.Evicted == 0 || m.total.Reads == 0) {
 				t.Error("this run met no wave, or no eviction: it shows nothing")
 			}
 		})
+	}
+	if continued == 0 && *modelSeed == 0 {
+		t.Error("no restore went on from another one: the model shows nothing of that")
 	}
 }
 
