@@ -15,7 +15,7 @@ WORKLOAD ?= count
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit virtual integration chaos soak bench profile lint fmt kafka compose-image compose clean
+.PHONY: help demo test unit virtual integration chaos soak bench recovery profile lint fmt kafka compose-image compose clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ chaos: ## 100,000 schedules of the epoch machine, then random kills, stops and f
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
 	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/eos
+
+recovery: ## time from a worker's SIGKILL and restart to its next commit, with its state directory and without, on a real Kafka
+	$(GO) run ./integration/kafkatest/kafka -heap 1024 -cmd '$(GO) run ./integration/bench/recovery'
 
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)

@@ -70,7 +70,9 @@ func (b *batch) write(ts uint64) error {
 	if b.marker == nil {
 		return nil
 	}
-	b.marker.Wall = db.now().UnixMilli()
+	if !b.marker.Restoring {
+		b.marker.Wall = db.now().UnixMilli()
+	}
 	txn := db.badger.NewTransactionAt(math.MaxUint64, true)
 	defer txn.Discard()
 	if err := txn.Set(systemKey(rowMarker, b.inc), b.marker.encode()); err != nil {

@@ -299,7 +299,7 @@ func (s *Store) base() (m Marker, found bool, err error) {
 	s.inc = inc
 	s.persisted = true
 	copy(s.key, inc.prefix())
-	s.epoch, s.end, s.reach = m.Epoch, m.End, m.Reach
+	s.epoch, s.end, s.reach, s.wall = m.Epoch, m.End, m.Reach, m.Wall
 	s.markerEnd.Store(m.End)
 	return m, true, nil
 }
@@ -339,7 +339,8 @@ func (s *Store) Reset() error {
 	s.shards, s.order, s.memo, s.empty = [shardCount]shard{}, nil, place{}, gap{}
 	s.complete, s.persisted = true, false
 	s.db.lag.Add(-s.lag())
-	s.settled, s.epoch, s.end, s.reach = false, offsets.EpochID{}, 0, 0
+	s.settled, s.epoch, s.end, s.reach, s.target, s.next = false, offsets.EpochID{}, 0, 0, 0, 0
+	s.wall = s.db.now().UnixMilli()
 	s.markerEnd.Store(-1)
 	s.wave, s.warm, s.changed = wave{}, warm{}, 0
 	return nil

@@ -63,6 +63,9 @@ func openDir(path, application, boot string) (_ *stateDir, err error) {
 			return nil, dirError(d.path, "remove untrusted rows", err)
 		}
 	}
+	if err := d.removeEmpty(); err != nil {
+		return nil, dirError(d.path, "remove empty files", err)
+	}
 	d.state.Boot, d.state.Clean = boot, false
 	if err := d.save(); err != nil {
 		return nil, dirError(d.path, "write "+stateName, err)
@@ -113,6 +116,30 @@ func lockDir(path, application, boot string) (_ *stateDir, err error) {
 		d.trusted = found.Clean || found.Boot == boot && boot != "" || planted("trust the disk after a crash")
 	}
 	return d, nil
+}
+
+// removeEmpty removes log files that Badger had created but not given a size when the
+// process was killed: there is nothing in them, and Badger refuses to open over one.
+func (d *stateDir) removeEmpty() error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		found, err := filepath.Glob(filepath.Join(d.rows(), pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range found {
+			info, err := os.Stat(name)
+			if err != nil {
+				return err
+			}
+			if info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // instanceID returns the directory's random id and makes one at first use.

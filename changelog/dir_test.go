@@ -425,3 +425,34 @@ func TestReachAboveCommittedEnd(t *testing.T) {
 		t.Errorf("finish after reset: %v", err)
 	}
 }
+
+// A kill between the creation of a log file and its first size left a directory that
+// Badger did not open any more.
+func TestEmptyLogFiles(t *testing.T) {
+	dir := t.TempDir()
+	db := openTest(t, DBOptions{Dir: dir})
+	s, _, _, err := db.OpenStore(context.Background(), storeID(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put([]byte("k"), []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	s.Commit(epochID(1), 1)
+	if err := errors.Join(s.Close(context.Background(), true), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"00900.mem", "000900.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, rowsName, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db = openTest(t, DBOptions{Dir: dir})
+	s, m, found, err := db.OpenStore(context.Background(), storeID(0))
+	if err != nil || !found || m.End != 1 {
+		t.Fatalf("base %+v %v, %v", m, found, err)
+	}
+	if v, ok, err := s.Get([]byte("k")); err != nil || !ok || string(v) != "v" {
+		t.Errorf("k is %q %v, %v", v, ok, err)
+	}
+}

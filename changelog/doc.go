@@ -50,6 +50,22 @@
 // value of fold(C). Tombstones are records like any other as long as the base is younger
 // than the topic's delete.retention.ms; the caller checks Marker.Wall.
 //
+// # Why a restore may be continued
+//
+// A restore to C that has applied the records below next writes what it has, and behind
+// it a marker with End = next < C that says Restoring. (1) holds: a row is a value read
+// below C, or one of the base. (2) may not: the restore reads a compacted log, and the
+// last change of a key below next may be gone because a later one, at o2, had superseded
+// it. The cleaner goes by committed records only, and when a restore runs none is at C or
+// above; so next <= o2 < C. A later restore goes to some C' >= C (the reach beside the
+// marker is C, not next), and thus replays o2 or what superseded that. For all other keys
+// the claim stands as above. Tombstones: a row may wait for one since the base was
+// written, or since the restore began if it began empty, so that is the Wall of the
+// marker, however often a restore is continued. Such a marker is never at the end that a
+// restore goes to; it cannot be taken for state.
+//
+// # When Kafka goes back
+//
 // (1) breaks if Kafka goes back behind what this process saw committed (it lost data). So
 // each batch of rows begins with the reach, the committed end at its hand-over, and a
 // base with Reach > C must not be used.

@@ -76,6 +76,14 @@ func TestFormatOfMarker(t *testing.T) {
 			t.Errorf("byte %d changed, and nobody saw it", i)
 		}
 	}
+	b = formatExample(t, "hex restoring-marker")
+	m, err = decodeMarker(b)
+	if err != nil || !m.Restoring || m.Epoch != (offsets.EpochID{}) || m.End != 3000 || m.Wall != 1700000000500 {
+		t.Errorf("the comments say something else: %+v, %v", m, err)
+	}
+	if again := m.encode(); !bytes.Equal(again, b) {
+		t.Errorf("%+v encodes to %x, not %x", m, again, b)
+	}
 	b = formatExample(t, "hex reach")
 	end, err := decodeEnd(b)
 	if err != nil || end != 4350 || !bytes.Equal(encodeEnd(end), b) {
@@ -99,6 +107,7 @@ func TestFormatOfState(t *testing.T) {
 
 func FuzzDecodeMarker(f *testing.F) {
 	f.Add(Marker{Timeline: 1, End: 5}.encode())
+	f.Add(Marker{Timeline: 1, End: 5, Restoring: true}.encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMarker(b)

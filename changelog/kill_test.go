@@ -133,29 +133,7 @@ func TestKill(t *testing.T) {
 		if s.markerEnd.Load() > 0 {
 			markers++
 		}
-		want := map[string]string{}
-		for epoch := range next {
-			killEpoch(epoch, func(key, value []byte) {
-				if value == nil {
-					delete(want, string(key))
-				} else {
-					want[string(key)] = string(value)
-				}
-			})
-		}
-		rows := 0
-		if err := s.All(func(k, v []byte) bool {
-			if w, ok := want[string(k)]; !ok || w != string(v) {
-				t.Errorf("after kill %d at epoch %d: %q is %x, want %x %v", kill, last, k, v, w, ok)
-			}
-			rows++
-			return !t.Failed()
-		}); err != nil {
-			t.Fatal(err)
-		}
-		if rows != len(want) {
-			t.Fatalf("after kill %d at epoch %d: %d rows, want %d", kill, last, rows, len(want))
-		}
+		compareKilled(t, s, next)
 		t.Logf("kill %d: epoch %d, marker at %d", kill, last, s.markerEnd.Load()/killPerEpoch)
 		if err := s.Close(context.Background(), false); err != nil {
 			t.Fatal(err)
@@ -166,5 +144,33 @@ func TestKill(t *testing.T) {
 	}
 	if markers == 0 {
 		t.Error("no kill came after a marker: the test shows nothing")
+	}
+}
+
+// compareKilled compares the store with the fold of the epochs below next.
+func compareKilled(t *testing.T, s *Store, next int) {
+	t.Helper()
+	want := map[string]string{}
+	for epoch := range next {
+		killEpoch(epoch, func(key, value []byte) {
+			if value == nil {
+				delete(want, string(key))
+			} else {
+				want[string(key)] = string(value)
+			}
+		})
+	}
+	rows := 0
+	if err := s.All(func(k, v []byte) bool {
+		if w, ok := want[string(k)]; !ok || w != string(v) {
+			t.Errorf("below epoch %d: %q is %x, want %x %v", next, k, v, w, ok)
+		}
+		rows++
+		return !t.Failed()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if rows != len(want) {
+		t.Fatalf("below epoch %d: %d rows, want %d", next, rows, len(want))
 	}
 }

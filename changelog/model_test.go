@@ -45,6 +45,7 @@ type model struct {
 	total     Stats
 	kind      func(*rand.Rand) bool // whether the next store is in memory only
 	memory    bool                  // whether this one is
+	continued int                   // restores that began with the marker of another one
 }
 
 // gate is a job that holds the applier until it is opened.
@@ -213,8 +214,21 @@ func (m *model) openDB() *DB {
 	return db
 }
 
-// openStore restores as an engine does, from a compacted changelog.
+// openStore restores as an engine does, from a compacted changelog. Some restores are
+// killed on the way and begun again.
 func (m *model) openStore(whole bool) {
+	for kills := m.rng.Intn(4); !m.restore(whole, kills > 0); kills-- {
+		dir := m.t.TempDir()
+		copyTree(m.t, m.dir, dir)
+		m.check(m.s.Close(context.Background(), false))
+		m.check(m.db.Close())
+		m.dir, whole = dir, false
+		m.db = m.openDB()
+	}
+}
+
+// restore returns false if it ended on the way.
+func (m *model) restore(whole, kill bool) bool {
 	m.memory = m.kind(m.rng)
 	s, marker, found, err := m.db.open(context.Background(), storeID(0), m.memory)
 	m.check(err)
@@ -225,30 +239,47 @@ func (m *model) openStore(whole bool) {
 	c := int64(len(m.log))
 	from := int64(0)
 	if found {
-		if marker.End > c || marker.Reach > c {
+		if marker.End > c || marker.Reach > c || marker.Restoring && marker.End == c {
 			m.fatalf("marker %+v is above the committed end %d", marker, c)
 		}
-		from = marker.End
+		if from = marker.End; marker.Restoring {
+			m.continued++
+		}
 	}
-	if whole && c > 0 && (!found || from != c) {
+	if whole && c > 0 && (!found || from != c || marker.Restoring) {
 		m.fatalf("after a clean close the marker is %+v %v, want end %d", marker, found, c)
 	}
 	last := map[string]int{}
 	for i, r := range m.log {
 		last[r.key] = i
 	}
-	for i := from; i < c; i++ {
+	end := c
+	if kill && c > from {
+		end = from + m.rng.Int63n(c-from)
+	}
+	s.Restoring(c)
+	for i := from; i < end; i++ {
 		r := m.log[i]
-		if r == (change{}) || last[r.key] != int(i) && m.rng.Intn(2) == 0 {
-			continue // control record, or compacted away
+		if r != (change{}) && (last[r.key] == int(i) || m.rng.Intn(2) == 0) { // else a control record, or compacted away
+			value := []byte(r.value)
+			if r.deleted {
+				value = nil
+			}
+			m.check(s.Restored([]byte(r.key), value))
 		}
-		value := []byte(r.value)
-		if r.deleted {
-			value = nil
+		if m.rng.Intn(100) == 0 {
+			m.clock.Add(int64(m.rng.Intn(1500)) * int64(time.Millisecond))
+			m.check(s.RestoredTo(i + 1))
+			if m.rng.Intn(3) == 0 {
+				settle(m.t, s)
+			}
 		}
-		m.check(s.Restored([]byte(r.key), value))
+	}
+	if end < c {
+		return false
 	}
 	m.check(s.Finish(epochID(m.epoch), c))
+	return true
 }
 
 // compare compares a range of the store with the model.
@@ -297,6 +328,7 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 	if testing.Short() {
 		seeds, steps = seeds/3, 2000
 	}
+	continued := 0
 	for i := range int64(seeds) {
 		seed := i + 1
 		if *modelSeed != 0 && *modelSeed != seed {
@@ -323,7 +355,8 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 			}
 			m.reopen(2)
 			m.reopen(0)
-			t.Logf("%d epochs, %d changes, %+v", m.epoch, len(m.log), m.total)
+			t.Logf("%d epochs, %d changes, %d restores continued, %+v", m.epoch, len(m.log), m.continued, m.total)
+			continued += m.continued
 			if strings.HasPrefix(t.Name(), "TestModelInMemory") {
 				return
 			}
@@ -331,6 +364,9 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 				t.Error("this run met no wave, or no eviction: it shows nothing")
 			}
 		})
+	}
+	if continued == 0 && *modelSeed == 0 && !strings.HasPrefix(t.Name(), "TestModelInMemory") {
+		t.Error("no restore went on from another one: the model shows nothing of that")
 	}
 }
 

@@ -111,18 +111,26 @@ type Marker struct {
 	// End <= Reach. It is a row of its own. A base is usable up to a committed end C
 	// only if Reach <= C: else Kafka went back behind what this disk has seen.
 	Reach int64
+	// Restoring: written in the middle of a restore from there on. It is a base like
+	// another one, but End was no committed end: nothing is at rest there.
+	Restoring bool
 }
 
-// Marker value: version(1)=1 timeline(4) topic id(16) epoch counter(8) producer id(8)
+// Marker value: version(1)=1, or 2 if Restoring, timeline(4) topic id(16) epoch counter(8) producer id(8)
 // producer epoch(2) end(8) wall(8) crc(4).
 const (
-	markerVersion = 1
-	markerLen     = 1 + 4 + 16 + 8 + 8 + 2 + 8 + 8
+	markerVersion    = 1
+	restoringVersion = 2
+	markerLen        = 1 + 4 + 16 + 8 + 8 + 2 + 8 + 8
 )
 
 func (m Marker) encode() []byte {
 	b := make([]byte, 0, markerLen+4)
-	b = append(b, markerVersion)
+	version := byte(markerVersion)
+	if m.Restoring {
+		version = restoringVersion
+	}
+	b = append(b, version)
 	b = binary.BigEndian.AppendUint32(b, m.Timeline)
 	b = append(b, m.TopicID[:]...)
 	b = binary.BigEndian.AppendUint64(b, m.Epoch.Counter)
@@ -138,9 +146,10 @@ func decodeMarker(b []byte) (m Marker, err error) {
 	if err != nil {
 		return m, fmt.Errorf("marker: %w", err)
 	}
-	if len(b) != markerLen || b[0] != markerVersion {
+	if len(b) != markerLen || b[0] != markerVersion && b[0] != restoringVersion {
 		return m, fmt.Errorf("marker %x: %w", b, errDamaged)
 	}
+	m.Restoring = b[0] == restoringVersion
 	m.Timeline = binary.BigEndian.Uint32(b[1:])
 	copy(m.TopicID[:], b[5:21])
 	m.Epoch.Counter = binary.BigEndian.Uint64(b[21:])

@@ -53,6 +53,10 @@ type Store struct {
 	epoch   offsets.EpochID
 	end     int64
 	reach   int64 // of the base; Finish must not end below
+	target  int64 // of the restore under way; 0: not said
+	next    int64 // every record of the restore below is in the rows
+	marked  bool  // a wave has begun in it
+	wall    int64 // ms: tombstones from this time on may be missing from the rows
 
 	wave    wave
 	warm    warm

@@ -70,7 +70,14 @@ func (s *Store) due(now time.Time) bool {
 	stores := max(1, s.db.stores.Load())
 	pressed := s.db.used.Load() > s.db.opt.CacheBytes && s.pending()
 	if !s.settled {
-		// Restore: there is nothing to mark, so rows are written only to make room.
+		// Restore: rows are written to make room, and to note the progress of a long one.
+		wait := s.db.opt.ApplyInterval
+		if !s.marked {
+			wait = min(wait, progressAfter)
+		}
+		if _, ok := s.progress(); ok && now.Sub(s.last) >= wait {
+			return true
+		}
 		return pressed
 	}
 	if s.end == s.markerEnd.Load() && !s.pending() {
@@ -103,9 +110,14 @@ func (s *Store) pending() bool {
 func (s *Store) startWave() {
 	s.last = s.db.now()
 	s.changed = 0
-	s.wave = wave{active: true, mark: s.settled, marker: Marker{
-		Timeline: s.id.Timeline, TopicID: s.id.TopicID, Epoch: s.epoch, End: s.end,
-	}}
+	s.wave = wave{active: true}
+	if s.settled {
+		s.wave.mark = true
+		s.wave.marker = Marker{Timeline: s.id.Timeline, TopicID: s.id.TopicID, Epoch: s.epoch, End: s.end}
+		return
+	}
+	s.marked = true
+	s.wave.marker, s.wave.mark = s.progress()
 }
 
 // handOver gives the applier the next rows of the wave, about limit bytes of them, and
@@ -143,8 +155,11 @@ func (s *Store) handOver(limit int) error {
 		s.wave.shard++
 	}
 	b.reach = -1
-	if s.settled {
+	switch {
+	case s.settled:
 		b.reach = s.end
+	case s.target > 0:
+		b.reach = max(s.reach, s.target)
 	}
 	if s.wave.shard == shardCount {
 		s.wave.active = false

@@ -2,12 +2,45 @@ package changelog
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/weir-stream/weir/offsets"
 )
 
 // restoreTick is the number of restored rows between two looks at memory.
 const restoreTick = 8192
+
+// progressAfter is how long a restore lasts before it notes on disk how far it is: the
+// rows cost as much to write as to read, and a short restore is simply done again.
+const progressAfter = 2 * time.Second
+
+// Restoring begins a restore to the committed end target. It is optional; said, what the
+// restore writes to make room has its reach in front of it, and a long restore notes its
+// progress (see RestoredTo).
+func (s *Store) Restoring(target int64) {
+	s.target, s.next, s.last, s.marked = target, s.end, s.db.now(), false
+}
+
+// RestoredTo says that every record of the changelog below next was given to Restored. A
+// restore that lasts longer than 2 s writes its rows, and behind them a marker that says
+// Restoring, then and at each ApplyInterval: after a kill the next one continues from it.
+func (s *Store) RestoredTo(next int64) error {
+	s.next = next
+	if err := s.failed(); err != nil {
+		return err
+	}
+	return s.service()
+}
+
+// progress is the marker of a restore under way; ok is false if it would tell nothing.
+func (s *Store) progress() (m Marker, ok bool) {
+	if s.settled || s.next >= s.target || s.next <= max(0, s.markerEnd.Load()) {
+		return m, false
+	}
+	return Marker{
+		Timeline: s.id.Timeline, TopicID: s.id.TopicID, Epoch: s.epoch, End: s.next, Wall: s.wall, Restoring: true,
+	}, true
+}
 
 // Restored takes one record of the changelog into the committed rows; value nil is a
 // delete. The open epoch must be empty.
@@ -58,7 +91,7 @@ func (s *Store) Finish(epoch offsets.EpochID, end int64) error {
 	if end < s.reach {
 		return s.wrap("finish restore", fmt.Errorf("rows on disk may be as new as changelog offset %d, but only %d is committed: reset the store and restore it from the changelog", s.reach, end))
 	}
-	s.reach = 0
+	s.reach, s.target = 0, 0
 	s.committed(epoch, end)
 	return s.failed()
 }

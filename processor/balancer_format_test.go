@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -47,6 +48,20 @@ func TestFormatOfGroupMessages(t *testing.T) {
 	}
 	if a.seen != planHash(m.Fingerprint, m.parts) {
 		t.Errorf("seen %x is not the plan of the member above", a.seen)
+	}
+	told := example("restore-progress")
+	p, err := DecodeRestoreProgress(told)
+	if err != nil || p.Worker != "pod-0.1" || p.Store != "counts" || p.Records != 952 || p.Done != 2000 || p.Total != 5000 ||
+		p.From != 1000 || p.Next != 2000 || p.End != 4000 || p.Told.Sub(p.Began) != 2*time.Second || p.Began.UnixMilli() != 1700000000000 {
+		t.Errorf("the comments say something else: %+v, %v", p, err)
+	}
+	if again := p.Append(nil); !bytes.Equal(again, told) {
+		t.Errorf("%+v encodes to %x, not %x", p, again, told)
+	}
+	for n := range told {
+		if _, err := DecodeRestoreProgress(told[:n]); err == nil {
+			t.Errorf("%x is read as progress", told[:n])
+		}
 	}
 	if witness := example("witness-record"); !bytes.Equal(witness, []byte{1}) {
 		t.Errorf("witness record %x", witness)

@@ -13,6 +13,7 @@ import (
 type Listener struct {
 	WorkerStarted    func(WorkerInfo)
 	TasksAssigned    func(AssignedInfo)
+	TaskRestoring    func(RestoringInfo) // by a goroutine of the restore
 	TaskRestored     func(RestoredInfo)
 	TaskClosed       func(ClosedInfo)
 	TaskFailed       func(FailedInfo)
@@ -34,6 +35,19 @@ type AssignedInfo struct {
 	Lane       int
 	Generation int32
 	Partitions map[string][]int32
+}
+
+// RestoringInfo: a task's state is being read from its changelogs. Told when that begins
+// and about once a second while it lasts; not told of a task that has nothing to read.
+// Stores are restored one after the other.
+type RestoringInfo struct {
+	Task            offsets.Task
+	Store           string // uid of the store that is being read
+	Base            string // as in RestoredInfo
+	From, Next, End int64  // offsets of the store's changelog: where reading began, is, and ends
+	Done, Total     int64  // offsets of all the task's stores
+	Records         int64  // changelog records applied, of all stores
+	Elapsed         time.Duration
 }
 
 // RestoredInfo: a task is at its committed state and starts to process.
@@ -99,6 +113,10 @@ func (i AssignedInfo) String() string {
 	return fmt.Sprintf("lane %d, generation %d: assigned %v", i.Lane, i.Generation, i.Partitions)
 }
 
+func (i RestoringInfo) String() string {
+	return fmt.Sprintf("task %s restores for %s: store %s at %d in [%d, %d), base %s, %d changelog records, %d of %d offsets", i.Task, i.Elapsed.Round(time.Millisecond), i.Store, i.Next, i.From, i.End, i.Base, i.Records, i.Done, i.Total)
+}
+
 func (i RestoredInfo) String() string {
 	return fmt.Sprintf("task %s restored in %s: base %s, %d changelog records, positions %v", i.Task, i.Took.Round(time.Millisecond), i.Base, i.Records, i.Positions)
 }
@@ -142,6 +160,10 @@ func (l listener) started(application, instance string, lanes int) {
 
 func (l listener) assigned(lane int, generation int32, ps map[string][]int32) {
 	emit(l, func(x *Listener) func(AssignedInfo) { return x.TasksAssigned }, AssignedInfo{lane, generation, ps})
+}
+
+func (l listener) restoring(i RestoringInfo) {
+	emit(l, func(x *Listener) func(RestoringInfo) { return x.TaskRestoring }, i)
 }
 
 func (l listener) restored(r taskRestored) {

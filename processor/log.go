@@ -15,6 +15,10 @@ func logListener(log zerolog.Logger) *Listener {
 		TasksAssigned: func(i AssignedInfo) {
 			log.Info().Int("lane", i.Lane).Int32("generation", i.Generation).Any("partitions", i.Partitions).Msg("assigned")
 		},
+		TaskRestoring: func(i RestoringInfo) {
+			log.Info().Stringer("task", i.Task).Str("store", i.Store).Str("base", i.Base).Int64("from", i.From).Int64("next", i.Next).Int64("end", i.End).
+				Int64("done", i.Done).Int64("total", i.Total).Int64("records", i.Records).Dur("elapsed_ms", i.Elapsed).Msg("restoring")
+		},
 		TaskRestored: func(i RestoredInfo) {
 			log.Info().Stringer("task", i.Task).Str("base", i.Base).Int64("records", i.Records).Dur("took_ms", i.Took).Any("positions", i.Positions).Msg("task restored")
 		},

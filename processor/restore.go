@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,31 +113,50 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 	if len(sub.Stores) == 0 {
 		got.base = "none"
 	}
+	// The bases of all stores first: what is to be read is known before the reading begins.
+	from := make([]int64, len(sub.Stores))
 	for i, s := range got.stores {
 		end, m := got.metadata.Ends[i], bases[i].marker
-		topic := l.app.changelogTopic(int(t.Sub), i)
-		from := m.End
+		from[i] = m.End
 		// Rows on disk may be newer than their marker, up to Reach, but not newer than what
 		// the positions name: those would be of epochs that Kafka does not have.
 		if !bases[i].found || m.End > end || m.Reach > end || (m.End != end && time.Since(time.UnixMilli(m.Wall)) > baseMaxAge) {
 			if err := s.Reset(); err != nil {
 				return got, fmt.Errorf("reset state of task %s: %w", t, err)
 			}
-			from = 0
+			from[i] = 0
 			if got.base = "changelog"; end == 0 {
 				got.base = "empty"
 			}
 		}
-		if from < end && !(from > 0 && planted("restore without the tail")) {
-			_, err := changelog.ReadRange(ctx, l.cfg.clientOpts(), topic, t.Partition, from, end, func(key, value []byte, _ int64) error {
+	}
+	watch := l.watchRestore(t, got.base, from, got.metadata.Ends, start)
+	defer watch.end()
+	for i, s := range got.stores {
+		end := got.metadata.Ends[i]
+		topic := l.app.changelogTopic(int(t.Sub), i)
+		watch.store(sub.Stores[i].UID, from[i], end)
+		if from[i] < end && !(from[i] > 0 && planted("restore without the tail")) {
+			s.Restoring(end)
+			var failed error // of the store, met between two fetches
+			r := changelog.Reader{Topic: topic, Partition: t.Partition, From: from[i], To: end, Progress: func(p changelog.Progress) {
+				watch.at(min(p.Next, end), got.records)
+				if failed == nil {
+					failed = s.RestoredTo(p.Next)
+				}
+			}}
+			_, err := r.Read(ctx, l.cfg.clientOpts(), func(key, value []byte, _ int64) error {
+				if failed != nil {
+					return failed
+				}
 				got.records++
 				if planted("drop a key on restore") && key[len(key)-1] == '7' {
 					return nil
 				}
 				return s.Restored(key, value)
 			})
-			if err != nil {
-				return got, fmt.Errorf("restore task %s from %s/%d [%d, %d): %w", t, topic, t.Partition, from, end, err)
+			if err = cmp.Or(err, failed); err != nil {
+				return got, fmt.Errorf("restore task %s from %s/%d [%d, %d): %w", t, topic, t.Partition, from[i], end, err)
 			}
 		}
 		if err := s.Finish(got.metadata.Epoch, end); err != nil {

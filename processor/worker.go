@@ -140,7 +140,7 @@ func (w *Worker) localState(app *application, db *changelog.DB) []localState {
 	}
 	var out []localState
 	for _, s := range stored {
-		if s.ID.Timeline == app.names.Timeline && !slices.ContainsFunc(out, func(l localState) bool { return l.Task == s.ID.Task }) {
+		if s.ID.Timeline == app.names.Timeline && !s.Marker.Restoring && !slices.ContainsFunc(out, func(l localState) bool { return l.Task == s.ID.Task }) {
 			out = append(out, localState{Task: s.ID.Task})
 		}
 	}

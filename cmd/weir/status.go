@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,8 @@ func newStatus() *cobra.Command {
 		Short: "Show tasks, owners, lag, age of commits, and what holds time back",
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
-records a worker without local state would read to rebuild theirs.
+records a worker without local state would read to rebuild theirs. A restore that lasts longer than a second shows
+how far it is.
 
 It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's, or the group is rebalancing.`,
 		Args: cobra.ExactArgs(1),
@@ -90,6 +92,14 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 		t.AppendRow(table.Row{task.Task, owner, number(task.Lag), committed, moment(task.Watermark), task.HeldBy, restore, task.Epoch})
 	}
 	t.Render()
+	for _, task := range s.Tasks {
+		if r := task.Restoring; r != nil {
+			fmt.Fprintf(w, "\ntask %s is being restored by %s since %s: %.0f %%, %s changelog offsets left", task.Task, r.Owner, age(now.Sub(r.Since)), r.Percent, number(r.Left))
+		}
+	}
+	if slices.ContainsFunc(s.Tasks, func(t admin.Task) bool { return t.Restoring != nil }) {
+		fmt.Fprintln(w)
+	}
 	for i, p := range s.Problems {
 		if i == 0 {
 			fmt.Fprintln(w)

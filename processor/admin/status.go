@@ -53,6 +53,7 @@ type Task struct {
 	Inputs    []Input    `json:"inputs"`
 	Stores    []Store    `json:"stores,omitempty"`
 	LocalAt   []string   `json:"local_at,omitempty"` // workers with its state on disk when they joined
+	Restoring *Restoring `json:"restoring,omitempty"`
 }
 
 // Input is a partition that a task reads.
@@ -95,6 +96,7 @@ type look struct {
 	owner     map[offsets.Task]string
 	localAt   map[offsets.Task][]string
 	inputTime map[offsets.Task][]int64
+	restoring map[offsets.Task]*Restoring
 }
 
 // Status reads how the application is.
@@ -109,6 +111,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		localAt: map[offsets.Task][]string{}, inputTime: map[offsets.Task][]int64{},
 	}
 	if err := l.read(ctx, kadm.NewClient(c.client)); err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
+	}
+	if l.restoring, err = c.restoring(ctx, l.names.Epochs()); err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
 	}
 	s := Status{
@@ -249,6 +254,9 @@ func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Tas
 		t.Lag += input.Lag
 		l.inputTime[id] = append(l.inputTime[id], inputTime)
 		t.Inputs = append(t.Inputs, input)
+	}
+	if r := l.restoring[id]; r != nil && (t.Owner == "" || t.Owner == r.Owner) && (t.Committed == nil || t.Committed.Before(r.Since)) {
+		t.Restoring = r
 	}
 	for i, st := range sub.Stores {
 		store := Store{UID: st.UID, Topic: l.names.Changelog(st.UID)}
