@@ -30,6 +30,8 @@ type runningTask struct {
 	queue  []polled
 	read   int
 	bytes  int64 // of queue
+	ahead  int   // records of queue whose rows were asked for
+	keys   [prefetched][]byte
 
 	stores  []*changelog.Store
 	ends    []int64 // changelog ends of the open epoch
@@ -214,6 +216,9 @@ func (t *runningTask) step() error {
 	q := &t.queue[t.read]
 	r := q.rec
 	in := &t.inputs[q.input]
+	if t.read >= t.ahead {
+		t.prefetch()
+	}
 	if t.first {
 		failpoint("first-record")
 		t.first = false
@@ -241,6 +246,29 @@ func (t *runningTask) step() error {
 	t.ledger.ProcessedTo(int(q.input), r.Offset+1)
 	t.read++
 	return nil
+}
+
+const (
+	prefetched = 16   // records whose rows are asked for at a time
+	blind      = 1024 // records until the next try after one that found few rows
+)
+
+// prefetch asks the stores for the rows of the next records, all at once, so that memory
+// is waited for once and not for each. That the row key is the record's key is a guess: it
+// holds for tables and most aggregations, and where it does not (windows) it is rarely tried.
+func (t *runningTask) prefetch() {
+	n := min(prefetched, len(t.queue)-t.read)
+	t.ahead = t.read + n
+	for i, q := range t.queue[t.read:t.ahead] {
+		t.keys[i] = q.rec.Key
+	}
+	found := 0
+	for _, s := range t.stores {
+		found += s.Prefetch(t.keys[:n])
+	}
+	if found < n/2 || len(t.stores) == 0 {
+		t.ahead = t.read + blind
+	}
 }
 
 func stampOf(r *kgo.Record) (offsets.Stamp, error) {
@@ -310,7 +338,7 @@ func (t *runningTask) adopt(epoch offsets.EpochID) {
 	t.run.Committed()
 	n := copy(t.queue, t.queue[t.read:])
 	clear(t.queue[n:])
-	t.queue, t.read = t.queue[:n], 0
+	t.queue, t.read, t.ahead = t.queue[:n], 0, 0
 	t.bytes = 0
 	for _, q := range t.queue {
 		t.bytes += int64(len(q.rec.Key) + len(q.rec.Value))
@@ -333,7 +361,7 @@ func (t *runningTask) rollback() {
 	if t.stop != nil {
 		t.stop.reached = false
 	}
-	t.read = 0
+	t.read, t.ahead = 0, 0
 	for i := range t.outputs {
 		copy(t.outputs[i].undecided, t.outputs[i].told)
 		t.outputs[i].promise = nil
