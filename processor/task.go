@@ -29,8 +29,9 @@ type runningTask struct {
 	inputs []input
 	queue  []polled
 	read   int
-	bytes  int64 // of queue
-	ahead  int   // records of queue whose rows were asked for
+	bytes  int64  // of queue
+	ahead  int    // records of queue whose rows were asked for
+	rows   []byte // guessed keys of their rows
 	keys   [prefetched][]byte
 
 	stores  []*changelog.Store
@@ -254,19 +255,26 @@ const (
 )
 
 // prefetch asks the stores for the rows of the next records, all at once, so that memory
-// is waited for once and not for each. That the row key is the record's key is a guess: it
-// holds for tables and most aggregations, and where it does not (windows) it is rarely tried.
+// is waited for once and not for each. Which rows is a guess, from the record's key: it is
+// right where a store is of the input's key, and where it is not it is rarely tried.
 func (t *runningTask) prefetch() {
+	if len(t.stores) == 0 {
+		t.ahead = t.read + blind
+		return
+	}
 	n := min(prefetched, len(t.queue)-t.read)
 	t.ahead = t.read + n
+	t.rows = t.rows[:0]
 	for i, q := range t.queue[t.read:t.ahead] {
-		t.keys[i] = q.rec.Key
+		at := len(t.rows)
+		t.rows = t.run.GuessRow(t.rows, q.rec.Key)
+		t.keys[i] = t.rows[at:]
 	}
 	found := 0
 	for _, s := range t.stores {
 		found += s.Prefetch(t.keys[:n])
 	}
-	if found < n/2 || len(t.stores) == 0 {
+	if found < n/2 {
 		t.ahead = t.read + blind
 	}
 }
