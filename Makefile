@@ -8,14 +8,19 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$(CGO_ENABLED= $(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
-# How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs.
+# How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
+# of `make bench`: how many records each input has, how many rounds there are, what runs, where the results go.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
+RECORDS ?= 2000000
+ROUNDS ?= 3
+WORKLOADS ?= pass,count,window,rekey
+JSON ?= bin/bench.json
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit virtual integration chaos soak bench recovery profile lint fmt kafka compose-image compose clean
+.PHONY: help demo test unit virtual integration chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -51,7 +56,13 @@ soak: ## long runs: past the overflow of the producer epoch, and memory that sta
 recovery: ## time from a worker's SIGKILL and restart to its next commit, with its state directory and without, on a real Kafka
 	$(GO) run ./integration/kafkatest/kafka -heap 1024 -cmd '$(GO) run ./integration/bench/recovery'
 
-bench: ## Go benchmarks with allocations
+# Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour.
+bench: ## weir beside Kafka Streams on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, JSON=file for the results
+	$(GO) build -o bin/weir ./cmd/weir
+	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
+	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -json $(JSON)
+
+microbench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)
 
 profile: ## CPU profile of one worker against a real Kafka: WORKLOAD=pass|count|window|rekey

@@ -277,7 +277,10 @@ func (s *Store) check(key, value []byte) error {
 // the same epoch). The bytes stay valid and unchanged until the next Put, Delete, Commit
 // or Rollback.
 func (s *Store) Changes(f func(key, value []byte) error) error {
-	for _, u := range s.undo {
+	for i, u := range s.undo {
+		if i%ahead == 0 {
+			s.touchRows(s.undo[i:min(i+ahead, len(s.undo))])
+		}
 		sh := &s.shards[u.shard]
 		row := sh.row(sh.follow(u.unit))
 		var value []byte

@@ -30,7 +30,10 @@ type runningTask struct {
 	inputs []input
 	queue  []polled
 	read   int
-	bytes  int64 // of queue
+	bytes  int64  // of queue
+	ahead  int    // records of queue whose rows were asked for
+	rows   []byte // guessed keys of their rows
+	keys   [prefetched][]byte
 
 	held  bool      // its partitions are paused because its queue is long: see lane.holdSlow
 	done  int       // records processed since
@@ -255,6 +258,9 @@ func (t *runningTask) step() error {
 	q := &t.queue[t.read]
 	r := q.rec
 	in := &t.inputs[q.input]
+	if t.read >= t.ahead {
+		t.prefetch()
+	}
 	if t.first {
 		failpoint("first-record")
 		t.first = false
@@ -292,6 +298,36 @@ func (t *runningTask) step() error {
 	t.read++
 	t.done++
 	return nil
+}
+
+const (
+	prefetched = 16   // records whose rows are asked for at a time
+	blind      = 1024 // records until the next try after one that found few rows
+)
+
+// prefetch asks the stores for the rows of the next records, all at once, so that memory
+// is waited for once and not for each. Which rows is a guess, from the record's key: it is
+// right where a store is of the input's key, and where it is not it is rarely tried.
+func (t *runningTask) prefetch() {
+	if len(t.stores) == 0 {
+		t.ahead = t.read + blind
+		return
+	}
+	n := min(prefetched, len(t.queue)-t.read)
+	t.ahead = t.read + n
+	t.rows = t.rows[:0]
+	for i, q := range t.queue[t.read:t.ahead] {
+		at := len(t.rows)
+		t.rows = t.run.GuessRow(t.rows, q.rec.Key)
+		t.keys[i] = t.rows[at:]
+	}
+	found := 0
+	for _, s := range t.stores {
+		found += s.Prefetch(t.keys[:n])
+	}
+	if found < n/2 {
+		t.ahead = t.read + blind
+	}
 }
 
 func stampOf(r *kgo.Record) (offsets.Stamp, error) {
@@ -361,7 +397,7 @@ func (t *runningTask) adopt(epoch offsets.EpochID) {
 	t.run.Committed()
 	n := copy(t.queue, t.queue[t.read:])
 	clear(t.queue[n:])
-	t.queue, t.read = t.queue[:n], 0
+	t.queue, t.read, t.ahead = t.queue[:n], 0, 0
 	t.bytes = 0
 	for _, q := range t.queue {
 		t.bytes += int64(len(q.rec.Key) + len(q.rec.Value))
@@ -384,7 +420,7 @@ func (t *runningTask) rollback() {
 	if t.stop != nil {
 		t.stop.reached = false
 	}
-	t.read = 0
+	t.read, t.ahead = 0, 0
 	for i := range t.outputs {
 		copy(t.outputs[i].undecided, t.outputs[i].told)
 		t.outputs[i].promise = nil

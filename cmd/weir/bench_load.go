@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/processor/cli"
@@ -119,11 +120,15 @@ func (l load) run(ctx context.Context, conn *cli.Connection, topic string) error
 	return produceAll(ctx, cl, l.records, l.generator())
 }
 
-// ensureTopic makes a topic if it is missing.
+// ensureTopic makes a topic if it is missing. Somebody else may make it at the same time,
+// or have made it just now, so that not every broker has heard of it.
 func ensureTopic(ctx context.Context, cl *kgo.Client, topic string, partitions int32) error {
 	_, err := findTopic(ctx, cl, topic)
 	if errors.Is(err, errNoTopic) {
-		return createTopic(ctx, cl, topic, partitions, forever)
+		err = createTopic(ctx, cl, topic, partitions, forever)
+	}
+	if errors.Is(err, kerr.TopicAlreadyExists) {
+		return nil
 	}
 	return err
 }

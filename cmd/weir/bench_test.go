@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-stream/weir/processor/cli"
 )
@@ -149,5 +150,25 @@ func TestBenchFlags(t *testing.T) {
 		if code != cli.ExitUsage || out != "" || !strings.Contains(errs, test.want) {
 			t.Errorf("weir %s: exit code %d, output %q, errors %q; want 2 and %q", test.args, code, out, errs, test.want)
 		}
+	}
+}
+
+// Workers of one bench start at the same time, and each makes what is missing.
+func TestTopicsAreMadeByManyAtOnce(t *testing.T) {
+	ctx := testContext(t)
+	brokers := startBroker(t, nil)
+	var makers errgroup.Group
+	for range 8 {
+		makers.Go(func() error {
+			cl, err := kgo.NewClient(kgo.SeedBrokers(brokers))
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			return ensureTopic(ctx, cl, "in", 3)
+		})
+	}
+	if err := makers.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }

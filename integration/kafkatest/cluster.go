@@ -170,6 +170,18 @@ func (c *Cluster) Close(keepLogs bool) {
 	}
 }
 
+// Processes are the ids of the brokers that run as processes of this machine, for those who measure them: none where the
+// brokers run in containers or are not ours.
+func (c *Cluster) Processes() []int {
+	var ids []int
+	for _, n := range c.nodes {
+		if j, ok := n.(*javaNode); ok && j.alive() {
+			ids = append(ids, j.run.cmd.Process.Pid)
+		}
+	}
+	return ids
+}
+
 // LogDir holds what the brokers printed, one file per broker; empty for a cluster that is not ours.
 func (c *Cluster) LogDir() string { return c.dir }
 

@@ -118,6 +118,30 @@ func TestWindowsFireAfterAHolderOfTimeIsGone(t *testing.T) {
 	}
 }
 
+// The row that is read ahead is the one that the next record of the same window reads.
+func TestGuessedRowIsTheOneThatIsRead(t *testing.T) {
+	var fired []string
+	e := &storeEnv{}
+	run := bySecond(&fired).Start(0, 0, e)
+	if err := run.Restore(NoTime, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Process(0, &Raw{Key: []byte("a"), Value: []byte("first"), Time: 5500}); err != nil {
+		t.Fatal(err)
+	}
+	row := run.GuessRow([]byte("x"), []byte("b"))
+	if err := run.Process(0, &Raw{Key: []byte("b"), Value: []byte("second"), Time: 5900}); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok, _ := e.store.Get(row[1:]); row[0] != 'x' || !ok || string(v) != "second" {
+		t.Errorf("guessed %x, which holds %q", row, v)
+	}
+	plain := &Task{}
+	if got := plain.GuessRow(nil, []byte("b")); string(got) != "b" {
+		t.Errorf("without windows: guessed %q", got)
+	}
+}
+
 func TestOperatorErrorWithoutARecord(t *testing.T) {
 	var fired []string
 	run := bySecond(&fired).Start(0, 7, &storeEnv{})
