@@ -224,6 +224,34 @@ func TestReadRangePassesCompactedGaps(t *testing.T) {
 	}
 }
 
+// Compaction may take everything between a position and the end. A broker has no batch to
+// show then, and only its stable end says that there is nothing to wait for.
+func TestReadRangeEndsWhereNothingIsLeft(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, opts := fakeKafka(t)
+	transaction(t, client(t, opts, kgo.TransactionalID("p")), 0, 10, kgo.TryCommit)
+	end := ends(t, opts)
+	const from = 4
+	c.ControlKey(kmsg.Fetch.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := kreq.(*kmsg.FetchRequest)
+		resp := req.ResponseKind().(*kmsg.FetchResponse)
+		rt, rp := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+		rt.Topic, rt.TopicID = req.Topics[0].Topic, req.Topics[0].TopicID
+		rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = end, end, 0
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	next, err := ReadRange(ctx, opts, readTopic, 0, from, end, func(_, _ []byte, offset int64) error {
+		return fmt.Errorf("a record at %d", offset)
+	})
+	if err != nil || next != end {
+		t.Errorf("next %d of %d, %v", next, end, err)
+	}
+}
+
 func BenchmarkRestore(b *testing.B) {
 	for _, into := range []string{"nothing", "store"} {
 		b.Run(into, func(b *testing.B) { benchmarkRestore(b, into == "store") })

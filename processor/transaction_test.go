@@ -91,6 +91,28 @@ func TestOneFailedRecordSpoilsTheTransaction(t *testing.T) {
 	}
 }
 
+// When the client has taken a new producer id inside of a transaction, what it sent before is
+// aborted and what it sends then is acknowledged: under an identity that is not the one that
+// the transaction began with.
+func TestForeignAcknowledgementsSpoilTheTransaction(t *testing.T) {
+	txn, _, ctx := newTransaction(t)
+	for _, foreign := range []identity{{id: 1}, {epoch: 1}} {
+		if err := txn.reinit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		txn.who.id += foreign.id
+		txn.who.epoch += foreign.epoch
+		txn.produce(ctx, &kgo.Record{Topic: "out", Value: []byte("v")}, txn.promise(nil, nil))
+		if err := txn.flush(ctx); !errors.Is(err, errReinitialised) {
+			t.Errorf("acknowledged as another: %v", err)
+		}
+		txn.settled()
+	}
+}
+
 // A producer whose id the brokers refuse never gets well again; the next one under the same
 // name does.
 func TestDeadProducerIsReplaced(t *testing.T) {

@@ -22,14 +22,9 @@ import (
 )
 
 // The answers of client and brokers that look like success and are none, each played once on
-// a real client and a fake broker. Other places where they are asked for:
-//
-//	membership lost without a word               TestVirtualFaults, TestExploration
-//	end of a transaction unknown, both outcomes  TestVirtualFaults, TestExploration, integration/eos TestZombieIsFenced
-//	a twin, a zombie, a takeover                 integration/eos
-//	a task moves as a whole, static restarts     TestBalancerInAGroup, TestBalancerStaticRestart
-//	small and stable member data                 TestBalancerDataIsSmall, TestBalancerMetadataIsStable
-//	expired positions, reserved options          TestExpiredPositionsAreRefused, TestReservedKafkaOptionsAreRefused
+// a real client and a fake broker. DESIGN.md says in section 7 which test holds which rule. An
+// end of a transaction that stays unknown, in both outcomes, is in TestVirtualFaults, in
+// TestExploration, and on real brokers in integration/eos.
 
 // trap is a tally on a fake broker whose requests a test may look at and answer.
 type trap struct {
