@@ -252,6 +252,10 @@ func (l *lane) initialised(err error) {
 // giveUp ends the lane without an answer to what was in doubt. The next owner, or the next
 // start, asks Kafka again; nothing undecided was written here.
 func (l *lane) giveUp(err error) {
+	if l.stopping && l.ctx.Err() != nil {
+		err = &Error{What: fmt.Sprintf("stopped with an epoch undecided: no answer for %s (%v)", l.cfg.transactionTimeout+stopGrace, l.reason),
+			Where: fmt.Sprintf("lane %d", l.index), Fix: "nothing is lost: the next start asks Kafka what became of it", Err: ErrUnreachable}
+	}
 	l.fatal = err
 	l.exited, l.clean = true, false
 }

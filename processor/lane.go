@@ -19,6 +19,7 @@ const (
 	pollRecords = 20_000                 // most records per poll
 	taskTurn    = 512                    // records of one task before the next one has its turn
 	clockEvery  = 16                     // records of one task between two looks at the clock
+	stopGrace   = 5 * time.Second        // a stop takes as long as a transaction may, and this
 	tickEvery   = 250 * time.Millisecond // how often timers are looked at
 )
 
@@ -139,7 +140,12 @@ func (l *lane) run(ctx context.Context) error {
 	}
 	defer l.group.client.CloseAllowingRebalance()
 	defer l.balancer.stop()
-	wake := context.AfterFunc(ctx, func() { l.inbox.push(stopWanted{}) })
+	wake := context.AfterFunc(ctx, func() {
+		l.inbox.push(stopWanted{})
+		// What is open by then the brokers have aborted by themselves.
+		limit := time.AfterFunc(l.cfg.transactionTimeout+stopGrace, cancel)
+		context.AfterFunc(live, func() { limit.Stop() })
+	})
 	defer wake()
 	for !l.exited {
 		l.turn(ctx)

@@ -24,6 +24,7 @@ import (
 type bubble struct {
 	*testing.T
 	ctx  context.Context
+	c    *kfake.Cluster
 	dial kgo.Opt
 	cl   *kgo.Client
 	log  *lines
@@ -46,7 +47,7 @@ func newBubble(t *testing.T) *bubble {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	return &bubble{t, ctx, dial, cl, new(lines)}
+	return &bubble{t, ctx, c, dial, cl, new(lines)}
 }
 
 // send writes a record to a partition of in.
@@ -59,7 +60,7 @@ func (b *bubble) send(partition int32, key string) {
 
 // run starts a worker of one lane with a plan that passes everything on and takes so long for
 // a key.
-func (b *bubble) run(takes func(key string) time.Duration, events *processor.Listener) (stop func()) {
+func (b *bubble) run(takes func(key string) time.Duration, events *processor.Listener) (stop func() error) {
 	b.Helper()
 	top := topology.New("slow")
 	topology.From(top, topology.NewTopic("in", codec.String, codec.Bytes)).Peek(func(key string, _ []byte) error {
@@ -76,13 +77,7 @@ func (b *bubble) run(takes func(key string) time.Duration, events *processor.Lis
 		done <- processor.Run(ctx, plan, processor.Brokers("localhost:9092"), processor.Kafka(b.dial), processor.StateDir(b.TempDir()),
 			processor.Lanes(1), processor.Events(events), processor.Logger(zerolog.New(io.MultiWriter(b.log)).Level(zerolog.InfoLevel)))
 	}()
-	return func() {
-		b.Helper()
-		cancel()
-		if err := <-done; err != nil {
-			b.Error(err)
-		}
-	}
+	return func() error { cancel(); return <-done }
 }
 
 // A function may take long: some hundred records of one task took longer than the
@@ -107,7 +102,9 @@ func TestVirtualSlowFunction(t *testing.T) {
 				for len(seen) < n && b.ctx.Err() == nil {
 					b.cl.PollFetches(b.ctx).EachRecord(func(r *kgo.Record) { seen[string(r.Key)]++ })
 				}
-				stop()
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
 				for k, times := range seen {
 					if times != 1 {
 						t.Errorf("record %s came out %d times", k, times)
@@ -150,9 +147,33 @@ func TestVirtualSlowTaskDoesNotHoldUpOthers(t *testing.T) {
 			}
 			worst = max(worst, time.Since(sent))
 		}
-		stop()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 		if worst > 10*time.Second {
 			t.Errorf("a record of the quick task waited %s", worst)
 		}
+	})
+}
+
+// A worker whose brokers were gone could not be stopped: what was in doubt was asked for
+// without an end.
+func TestVirtualStopWithoutBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		for i := range 20 {
+			b.send(0, fmt.Sprint(i))
+		}
+		working := make(chan struct{}, 100)
+		stop := b.run(func(string) time.Duration { working <- struct{}{}; return 30 * time.Millisecond }, &processor.Listener{})
+		<-working
+		b.c.Close()
+		time.Sleep(time.Minute) // virtual: what was open is in doubt by now
+		asked := time.Now()
+		err := stop()
+		if took := time.Since(asked); took > 20*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		says(t, err, processor.ErrUnreachable, "lane 0", "undecided", "the next start asks")
 	})
 }
