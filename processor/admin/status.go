@@ -113,12 +113,14 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	if err := l.read(ctx, kadm.NewClient(c.client)); err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
 	}
-	if l.restoring, err = c.restoring(ctx, l.names.Epochs()); err != nil {
-		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
-	}
+	var unknown error // how restores go is the smaller part of a status
+	l.restoring, unknown = c.restoring(ctx, l.names.Epochs())
 	s := Status{
 		Application: c.application, Timeline: birth.Timeline, Born: birth.Born,
 		Group: l.names.Group(), GroupState: l.group.State, Lanes: []Lane{}, Tasks: []Task{}, Problems: []string{},
+	}
+	if unknown != nil {
+		s.Problems = append(s.Problems, unknown.Error())
 	}
 	l.members(&s)
 	l.tasks(&s)

@@ -130,14 +130,14 @@ func (w *Windows) fires(row []byte) bool {
 	return w.emit == FireAll
 }
 
-// GuessRow appends the key of the row that a record with this key may read soon: that of
-// the window which was read last, if the task has windows. It is for reading ahead; a wrong
-// guess costs time and nothing else.
+// GuessRow appends the key of the row that a record with this key may read soon: in the
+// window which was read last, if the task has windows. It is for reading ahead; a wrong guess
+// costs time and nothing else.
 func (t *Task) GuessRow(dst, key []byte) []byte {
 	if len(t.windows) > 0 {
 		return AppendWindowRow(dst, t.windows[0].start, key)
 	}
-	return append(dst, key...)
+	return AppendKeyedRow(dst, key)
 }
 
 // closes is the watermark that closes the oldest window.
