@@ -9,10 +9,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // The environment variable WEIR_FAILPOINT says "name:count:signal", for example
-// "end.sent:3:KILL": at the third time that the process comes to end.sent it kills itself;
+// "end.written:3:KILL": at the third time that the process comes to end.written it kills itself;
 // STOP stops it until somebody sends SIGCONT.
 var failpointAt = func() (f struct {
 	name   string
@@ -52,3 +56,15 @@ func failpoint(name string) {
 var plant = os.Getenv("WEIR_PLANT")
 
 func planted(mistake string) bool { return mistake == plant }
+
+// failpointHook sees the end of a transaction leave: the broker has it, and the process will
+// not live to see the answer.
+type failpointHook struct{}
+
+func (failpointHook) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+	if key == kmsg.EndTxn.Int16() && err == nil {
+		failpoint("end.written")
+	}
+}
+
+func failpointOpts() []kgo.Opt { return []kgo.Opt{kgo.WithHooks(failpointHook{})} }

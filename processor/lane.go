@@ -107,7 +107,7 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 	}
 	name := app.names.TransactionalID(w.instance, index)
 	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) {
-		return w.cfg.client(
+		return w.cfg.client(append(failpointOpts(),
 			kgo.TransactionalID(name),
 			kgo.TransactionTimeout(w.cfg.transactionTimeout),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -118,7 +118,7 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 			kgo.MaxBufferedRecords(1<<20),
 			kgo.MaxBufferedBytes(256<<20),
 			kgo.ProducerBatchMaxBytes(1<<20),
-		)
+		)...)
 	}}
 	return l
 }

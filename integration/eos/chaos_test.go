@@ -16,7 +16,7 @@ import (
 
 // steps are the failpoints that chaos draws from.
 var steps = []string{
-	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "ended", "apply", "assign", "revoke", "restore", "first-record",
+	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "end.written", "ended", "apply", "assign", "revoke", "restore", "first-record",
 }
 
 // faults are what happens to the others while the first worker is on its way to a step. A
@@ -195,15 +195,6 @@ func (r *run) pass(d time.Duration) bool {
 		return false
 	case <-time.After(d):
 		return true
-	}
-}
-
-func (p *proc) over() bool {
-	select {
-	case <-p.gone:
-		return true
-	default:
-		return false
 	}
 }
 

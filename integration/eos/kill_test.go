@@ -14,17 +14,17 @@ const records = 20_000
 // nothing counted twice.
 func TestKilledAtEachStep(t *testing.T) {
 	for _, point := range []string{
-		"poll:5", "process:3000", "flush:5", "produce:5", "flushed:5", "offsets:5", "offsets.sent:5", "end:5", "ended:5",
+		"poll:5", "process:3000", "flush:5", "produce:5", "flushed:5", "offsets:5", "offsets.sent:5", "end:5", "end.written:5", "ended:5",
 		"apply:5", "assign:1", "restore:2", "first-record:2",
 	} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
-			fed := r.feed(0, records/2)
-			r.killed(r.start("a", point+":KILL"))
-			p := r.start("a", "")
-			fed()
-			r.load(records/2, records, true)
-			r.check(records)
+			p := r.start("a", point+":KILL")
+			n := r.feedUntil(p.over)
+			r.killed(p)
+			p = r.start("a", "")
+			r.load(n, n+records/2, true)
+			r.check(n + records/2)
 			r.stop(p)
 			r.audit(true)
 		})
@@ -53,9 +53,9 @@ func TestKilledAtRevoke(t *testing.T) {
 func TestTakeover(t *testing.T) {
 	const timeout = 40 * time.Second
 	r := newRun(t, kafkatest.Shared(t), 1)
-	fed := r.feed(0, records/2)
 	slow := []string{"-transaction", timeout.String(), "-session", "3s"}
 	a, b := r.start("a", "offsets.sent:4:KILL", slow...), r.start("b", "", slow...)
+	n := r.feedUntil(a.over)
 	r.killed(a)
 	r.printedAfter(b, b.lines(), `"partitions":{"`)
 	// From here on the group knows. Readers of committed outputs are held up by what the dead
@@ -65,9 +65,8 @@ func TestTakeover(t *testing.T) {
 	} else {
 		t.Logf("readers were held up for %s after the takeover began; the transaction's own timeout is %s", stall.Round(time.Millisecond), timeout)
 	}
-	fed()
-	r.load(records/2, records, true)
-	r.check(records)
+	r.load(n, n+records/2, true)
+	r.check(n + records/2)
 	r.stop(b)
 	r.audit(true)
 }
@@ -82,18 +81,16 @@ func TestZombieIsFenced(t *testing.T) {
 	} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
-			fed := r.feed(0, records/2)
 			a := r.start("a", point+":STOP")
-			r.printed(a, "failpoint")
+			n := r.feedUntil(func() bool { return a.said("failpoint") })
 			b := r.start("b", "")
-			fed()
-			r.load(records/2, records, true)
-			r.check(records) // b has done all of it
+			r.load(n, n+records/2, true)
+			r.check(n + records/2) // b has done all of it
 			a.signal(syscall.SIGCONT)
 			r.printed(a, proof...)
 			r.stop(a)
 			r.stop(b)
-			r.check(records)
+			r.check(n + records/2)
 			r.audit(true)
 		})
 	}

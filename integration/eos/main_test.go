@@ -108,6 +108,24 @@ func (r *run) feed(from, to int) (wait func()) {
 	}
 }
 
+// feedUntil loads records, a few at a time, until a worker has come to its failpoint, and
+// returns how many: however slowly it starts, there are epochs enough.
+func (r *run) feedUntil(reached func() bool) (n int) {
+	r.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !reached() {
+		r.load(n, n+100, false)
+		n += 100
+		select {
+		case <-tick.C:
+		case <-r.ctx.Done():
+			r.t.Fatalf("a failpoint was not reached in %d records", n)
+		}
+	}
+	return n
+}
+
 // check waits for all results of n records and compares them.
 func (r *run) check(n int) {
 	r.t.Helper()
@@ -177,6 +195,23 @@ func (r *run) start(instance, failpoint string, args ...string) *proc {
 		p.cond.Broadcast()
 	}()
 	return p
+}
+
+// over says whether the process has ended.
+func (p *proc) over() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// said says whether the process has printed a line that contains text.
+func (p *proc) said(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.out, func(line string) bool { return strings.Contains(line, text) })
 }
 
 func (p *proc) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // gone is as good
