@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -79,6 +80,9 @@ func TestMarkersSurviveBrokers(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+	for p := range producers {
+		decide(ctx, t, c.Addrs(), fmt.Sprintf("%s-%d", topic, p))
+	}
 	seen := visible(ctx, t, c, topic, partitions)
 	count := map[fate]int{}
 	for a, f := range fates {
@@ -130,23 +134,61 @@ func plainTransactions(ctx, writing context.Context, addrs []string, topic strin
 	return n
 }
 
+// decide ends what is open under a transactional id.
+func decide(ctx context.Context, t *testing.T, addrs []string, id string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.TransactionalID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		t.Fatalf("end what is open under %s: %v", id, err)
+	}
+}
+
+// patience is how long markers that are on their way may take.
+const patience = 30 * time.Second
+
+// stableEnds waits until everything in the topic is decided, which all of its transactions
+// are; what still hangs after a while has lost its marker, and is reported.
+func stableEnds(ctx context.Context, t *testing.T, c *kafkatest.Cluster, topic string) kadm.ListedOffsets {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		ends, err := c.Admin().ListEndOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Listed later, so it may be further: what was on its way has come.
+		stable, err := c.Admin().ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hanging []string
+		ends.Each(func(e kadm.ListedOffset) {
+			if s, _ := stable.Lookup(topic, e.Partition); s.Offset < e.Offset {
+				hanging = append(hanging, fmt.Sprintf("%s/%d: stable up to %d of %d", topic, e.Partition, s.Offset, e.Offset))
+			}
+		})
+		if len(hanging) == 0 {
+			return stable
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("decided transactions hang:\n%s", strings.Join(hanging, "\n"))
+			return stable
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // visible counts the partitions in which a read_committed reader finds each transaction.
 func visible(ctx context.Context, t *testing.T, c *kafkatest.Cluster, topic string, partitions int32) map[attempt]int {
 	t.Helper()
-	ends, err := c.Admin().ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What hangs does so for longer than a transaction may last; it is not waited for.
-	stable, err := c.Admin().ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ends.Each(func(e kadm.ListedOffset) {
-		if s, _ := stable.Lookup(topic, e.Partition); s.Offset != e.Offset {
-			t.Errorf("%s/%d: stable up to %d of %d", topic, e.Partition, s.Offset, e.Offset)
-		}
-	})
+	stable := stableEnds(ctx, t, c, topic)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs()...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
