@@ -253,7 +253,7 @@ func (l *lane) initialised(err error) {
 // start, asks Kafka again; nothing undecided was written here.
 func (l *lane) giveUp(err error) {
 	if l.stopping && l.ctx.Err() != nil {
-		err = &Error{What: fmt.Sprintf("stopped with an epoch undecided: no answer for %s (%v)", l.cfg.transactionTimeout+stopGrace, l.reason),
+		err = &Error{What: fmt.Sprintf("stopped with an epoch undecided: no answer for %s (%v)", l.stopLimit(), l.reason),
 			Where: fmt.Sprintf("lane %d", l.index), Fix: "nothing is lost: the next start asks Kafka what became of it", Err: ErrUnreachable}
 	}
 	l.fatal = err

@@ -19,7 +19,6 @@ const (
 	pollRecords = 20_000                 // most records per poll
 	taskTurn    = 512                    // records of one task before the next one has its turn
 	clockEvery  = 16                     // records of one task between two looks at the clock
-	stopGrace   = 5 * time.Second        // a stop takes as long as a transaction may, and this
 	tickEvery   = 250 * time.Millisecond // how often timers are looked at
 )
 
@@ -142,8 +141,7 @@ func (l *lane) run(ctx context.Context) error {
 	defer l.balancer.stop()
 	wake := context.AfterFunc(ctx, func() {
 		l.inbox.push(stopWanted{})
-		// What is open by then the brokers have aborted by themselves.
-		limit := time.AfterFunc(l.cfg.transactionTimeout+stopGrace, cancel)
+		limit := time.AfterFunc(l.stopLimit(), cancel)
 		context.AfterFunc(live, func() { limit.Stop() })
 	})
 	defer wake()
@@ -160,6 +158,10 @@ func (l *lane) run(ctx context.Context) error {
 }
 
 type stopWanted struct{}
+
+// stopLimit is how long a stop may take. The brokers have aborted by then what was open, and
+// a question that went unanswered for a transaction's time has been asked again.
+func (l *lane) stopLimit() time.Duration { return 3 * l.cfg.transactionTimeout }
 
 // over is a context that has ended.
 var over = func() context.Context {
