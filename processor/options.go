@@ -97,8 +97,8 @@ func CommitInterval(d time.Duration) Option { return set(func(c *config) { c.com
 func CommitBytes(n int64) Option { return set(func(c *config) { c.commitBytes = n }) }
 
 // CacheBytes bounds the state of all tasks that is held in memory, but for stores with the
-// option InMemory, which come on top. A key that is not in memory costs a read from disk. Default: an eighth of the machine's memory, between 64 MiB
-// and 512 MiB.
+// option InMemory, which come on top. A key that is not in memory costs a read from disk.
+// Default: an eighth of the machine's memory, between 64 MiB and 512 MiB.
 func CacheBytes(n int64) Option { return set(func(c *config) { c.cacheBytes = n }) }
 
 // MinFreeDisk is the space that is left alone on the disk of the state directory: below it

@@ -38,7 +38,7 @@ func (l *lane) pollMore() kgo.Fetches {
 }
 
 // holdSlow pauses the partitions of tasks that would fill the memory of the lane with records
-// that wait for them, until half of the queue is done.
+// that wait for them, until their queue is short.
 func (l *lane) holdSlow() {
 	now := l.now()
 	for _, id := range l.order {

@@ -156,7 +156,7 @@ func TestSomeRecordsOfATransactionFailed(t *testing.T) {
 	played := false
 	tr.play(60_000, kmsg.Produce, second(func(req *kmsg.ProduceRequest) kmsg.Response {
 		played = true
-		return refuse(req, kerr.InvalidRecord, 0)
+		return refuse(req, kerr.UnsupportedForMessageFormat, 0) // not one that is about the record: see TestRefusedRecordStopsItsTask
 	}), processor.CommitInterval(300*time.Millisecond))
 	if !played {
 		t.Error("no transaction had two produce requests")
