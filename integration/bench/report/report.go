@@ -41,13 +41,15 @@ const (
 
 // Run is one verified run of one worker process.
 type Run struct {
-	Records     int64   `json:"records"`
-	Seconds     float64 `json:"seconds"`     // from the first to the last committed record
-	CPUSeconds  float64 `json:"cpu_seconds"` // user and system, whole life of the worker process
-	BrokerCPU   float64 `json:"broker_cpu_seconds"`
-	MaxRSSBytes int64   `json:"max_rss_bytes"`
-	Commits     int64   `json:"commits"`
-	Aborts      int64   `json:"aborts"`
+	Records       int64   `json:"records"`
+	Seconds       float64 `json:"seconds"`                      // from the first to the last committed record
+	CPUSeconds    float64 `json:"cpu_seconds"`                  // user and system, whole life of the worker process
+	UserSeconds   float64 `json:"user_cpu_seconds,omitempty"`   // absent in older files
+	SystemSeconds float64 `json:"system_cpu_seconds,omitempty"` // absent in older files
+	BrokerCPU     float64 `json:"broker_cpu_seconds"`
+	MaxRSSBytes   int64   `json:"max_rss_bytes"`
+	Commits       int64   `json:"commits"`
+	Aborts        int64   `json:"aborts"`
 }
 
 // Latency is from the time at which a record was due to its sight by a read_committed reader of the output.
@@ -89,7 +91,7 @@ func (r Report) Write(path string) error {
 type Figure struct{ Min, Median, Max float64 }
 
 // FigureOf is the figure of a value that each run has.
-func FigureOf(runs []Run, value func(Run) float64) Figure {
+func FigureOf[R any](runs []R, value func(R) float64) Figure {
 	all := make([]float64, len(runs))
 	for i, r := range runs {
 		all[i] = value(r)
@@ -105,11 +107,21 @@ func FigureOf(runs []Run, value func(Run) float64) Figure {
 // What the tables show of a run.
 func perSecond(r Run) float64    { return float64(r.Records) / r.Seconds }
 func perCPUSecond(r Run) float64 { return float64(r.Records) / r.CPUSeconds }
+func userCPU(r Run) float64      { return r.UserSeconds * 1e6 / float64(r.Records) }
+func systemCPU(r Run) float64    { return r.SystemSeconds * 1e6 / float64(r.Records) }
 func rss(r Run) float64          { return float64(r.MaxRSSBytes) / (1 << 20) }
 func brokerCPU(r Run) float64    { return r.BrokerCPU * 1e6 / float64(r.Records) }
 
 func thousands(f Figure) string {
 	return fmt.Sprintf("%.0f (%.0f-%.0f)", f.Median/1e3, f.Min/1e3, f.Max/1e3)
+}
+
+// workerCPU is user + system time per record; their sum where a file does not have them apart.
+func workerCPU(runs []Run) string {
+	if user := FigureOf(runs, userCPU); user.Max > 0 {
+		return fmt.Sprintf("%.2f + %.2f", user.Median, FigureOf(runs, systemCPU).Median)
+	}
+	return fmt.Sprintf("%.2f", 1e6/FigureOf(runs, perCPUSecond).Median)
 }
 
 func keysName(n int64) string {
@@ -122,8 +134,8 @@ func keysName(n int64) string {
 // Markdown is the table of README.md: medians, with the smallest and the largest of the rounds in brackets.
 func (r Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
-	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | worker CPU µs per record, user + system | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
+	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		ahead := ""
 		if ours, ok := r.row(row.Workload, row.Keys, Weir); ok && row.System != Weir {
@@ -131,8 +143,8 @@ func (r Report) Markdown() string {
 				FigureOf(ours.Runs, perCPUSecond).Median/FigureOf(row.Runs, perCPUSecond).Median,
 				FigureOf(ours.Runs, perSecond).Median/FigureOf(row.Runs, perSecond).Median)
 		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.System,
-			thousands(FigureOf(row.Runs, perCPUSecond)), thousands(FigureOf(row.Runs, perSecond)),
+		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.System,
+			thousands(FigureOf(row.Runs, perCPUSecond)), workerCPU(row.Runs), thousands(FigureOf(row.Runs, perSecond)),
 			FigureOf(row.Runs, brokerCPU).Median, FigureOf(row.Runs, rss).Max, ahead)
 	}
 	if len(r.Latency) > 0 {
