@@ -45,6 +45,7 @@ type settings struct {
 	systems       string
 	interval      time.Duration
 	latency       time.Duration
+	recovery      int
 	json          string
 }
 
@@ -59,7 +60,8 @@ func main() {
 	flag.StringVar(&s.systems, "systems", "weir,streams,tuned", "which ones, separated by commas")
 	flag.DurationVar(&s.interval, "interval", 100*time.Millisecond, "between commits")
 	flag.DurationVar(&s.latency, "latency", 20*time.Second, "how long latency is measured for each system, after half as long again; 0: not at all")
-	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured")
+	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured, and while workers are killed")
+	flag.IntVar(&s.recovery, "recovery", 3, "rounds, in each of which every system is killed and started again twice; 0: not at all")
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
 	flag.Parse()
 
@@ -73,8 +75,8 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) (err error) {
-	if s.records < 1 || s.rounds < 0 || s.rate < 1 {
-		return errors.New("-records and -rate are 1 or more, -rounds is 0 or more")
+	if s.records < 1 || s.rounds < 0 || s.recovery < 0 || s.rate < 1 {
+		return errors.New("-records and -rate are 1 or more, -rounds and -recovery are 0 or more")
 	}
 	systems, err := chosen(strings.Split(s.systems, ","))
 	if err != nil {
@@ -103,10 +105,12 @@ func run(ctx context.Context, s settings) (err error) {
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,
 	}
 	workloads := strings.Split(s.workloads, ",")
-	if s.rounds > 0 {
+	if s.rounds+s.recovery > 0 {
 		if err := b.warm(ctx); err != nil {
 			return fmt.Errorf("warm the broker: %w", err)
 		}
+	}
+	if s.rounds > 0 {
 		for _, r := range rows {
 			if !slices.Contains(workloads, r.workload) {
 				continue
@@ -128,6 +132,11 @@ func run(ctx context.Context, s settings) (err error) {
 				return fmt.Errorf("latency of %s: %w", workload, err)
 			}
 			result.Latency = append(result.Latency, measured...)
+		}
+	}
+	if slices.Contains(workloads, "count") {
+		if result.Recovery, err = b.recoveries(ctx); err != nil {
+			return fmt.Errorf("recovery: %w", err)
 		}
 	}
 	fmt.Print(result.Markdown())

@@ -104,7 +104,7 @@ func (s system) start(ctx context.Context, j job) (*worker, error) {
 	return w, nil
 }
 
-// wait gives what the worker printed at its end. The kernel tells its CPU time, which is the same measure for all and knows
+// wait gives what the worker printed last. The kernel tells its CPU time, which is the same measure for all and knows
 // of what came before main and after the line was printed.
 func (w *worker) wait() (report.Run, error) {
 	var r report.Run
@@ -112,7 +112,8 @@ func (w *worker) wait() (report.Run, error) {
 	if w.err != nil {
 		return r, fmt.Errorf("%s: %w\n%.4000s", w.cmd.Args[0], w.err, w.errors.String())
 	}
-	if err := json.Unmarshal(w.out.Bytes(), &r); err != nil {
+	printed := bytes.TrimSpace(w.out.Bytes())
+	if err := json.Unmarshal(printed[bytes.LastIndexByte(printed, '\n')+1:], &r); err != nil {
 		return r, fmt.Errorf("%s printed %.200q: %w", w.cmd.Args[0], w.out.String(), err)
 	}
 	user, system := w.cmd.ProcessState.UserTime(), w.cmd.ProcessState.SystemTime()

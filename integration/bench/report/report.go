@@ -12,13 +12,14 @@ import (
 
 // Report is one run of the benchmark. Figures are as measured; tables round them.
 type Report struct {
-	Machine  string    `json:"machine"` // CPUs and system
-	Kafka    string    `json:"kafka"`
-	Records  int64     `json:"records"`     // of each run, 100 bytes of value, uncompressed
-	Interval int64     `json:"interval_ms"` // between commits
-	Lanes    int       `json:"lanes"`
-	Rows     []Row     `json:"rows"`
-	Latency  []Latency `json:"latency"`
+	Machine  string     `json:"machine"` // CPUs and system
+	Kafka    string     `json:"kafka"`
+	Records  int64      `json:"records"`     // of each run, 100 bytes of value, uncompressed
+	Interval int64      `json:"interval_ms"` // between commits
+	Lanes    int        `json:"lanes"`
+	Rows     []Row      `json:"rows"`
+	Latency  []Latency  `json:"latency"`
+	Recovery []Recovery `json:"recovery,omitempty"`
 }
 
 // Row is one system on one workload, all rounds.
@@ -131,11 +132,13 @@ func keysName(n int64) string {
 	return fmt.Sprintf("%d K keys", n/1000)
 }
 
-// Markdown is the table of README.md: medians, with the smallest and the largest of the rounds in brackets.
+// Markdown are the tables of README.md: medians, with the smallest and the largest of the rounds in brackets.
 func (r Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | worker CPU µs per record, user + system | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
-	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|\n")
+	if len(r.Rows) > 0 {
+		fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | worker CPU µs per record, user + system | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
+		fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|\n")
+	}
 	for _, row := range r.Rows {
 		ahead := ""
 		if ours, ok := r.row(row.Workload, row.Keys, Weir); ok && row.System != Weir {
@@ -154,6 +157,7 @@ func (r Report) Markdown() string {
 				l.Workload, l.Rate/1000, l.System, l.Interval, l.P50, l.P99, l.P999, l.Cores)
 		}
 	}
+	b.WriteString(r.recoveryTable())
 	return b.String()
 }
 

@@ -17,7 +17,8 @@ func testReport() Report {
 			{Workload: "count", Keys: 100_000, System: Weir, Runs: []Run{run(2, 1.25), run(1, 2), run(4, 1)}},
 			{Workload: "count", Keys: 100_000, System: Streams, Runs: []Run{run(8, 10), run(5, 8)}},
 		},
-		Latency: []Latency{{Workload: "pass", System: Weir, Interval: 100, Rate: 20_000, Samples: 9, P50: 51.4, P99: 99.6, P999: 120, Cores: 0.125}},
+		Latency:  []Latency{{Workload: "pass", System: Weir, Interval: 100, Rate: 20_000, Samples: 9, P50: 51.4, P99: 99.6, P999: 120, Cores: 0.125}},
+		Recovery: recoveries(),
 	}
 }
 
