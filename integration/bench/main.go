@@ -5,7 +5,7 @@
 //
 // Each run is a fresh process, application, state directory and output topic. CPU is user and system time of the whole
 // process, from its start to its end, Java's warm-up included; seconds are those from the first to the last committed
-// record. The broker lives on and is warm.
+// record. The broker lives on and is warm. After throughput come latency and what kills cost (recover.go).
 package main
 
 import (

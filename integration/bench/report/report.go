@@ -1,4 +1,3 @@
-// Package report is what a run of the benchmark found: its JSON, and the table that README.md shows.
 package report
 
 import (
