@@ -9,7 +9,8 @@ RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$(CGO_ENABLED= $(G
 UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
 # How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
-# of `make bench`: how many records each input has, how many rounds there are, how many of kills, what runs, where the results go.
+# of `make bench`: how many records each input has, how many rounds there are, how many of kills, what runs, on what, where the
+# results go.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
@@ -17,6 +18,7 @@ RECORDS ?= 2000000
 ROUNDS ?= 3
 RECOVERY ?= 3
 WORKLOADS ?= pass,count,window,rekey
+SYSTEMS ?= weir,streams,tuned,flink,flinktuned
 JSON ?= bin/bench.json
 SEED ?=
 
@@ -59,10 +61,11 @@ recovery: ## what kills cost, as in bench, but of weir alone: RECORDS, RECOVERY 
 	$(GO) run ./integration/bench -systems weir -rounds 0 -latency 0 -recovery $(RECOVERY) -records $(RECORDS)
 
 # Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour.
-bench: ## weir beside Kafka Streams on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, RECOVERY (rounds of kills), JSON=file for the results
+bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results
 	$(GO) build -o bin/weir ./cmd/weir
 	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
-	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -recovery $(RECOVERY) -json $(JSON)
+	cd integration/bench/flink && mvn -B -q compile dependency:copy-dependencies
+	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -systems $(SYSTEMS) -recovery $(RECOVERY) -json $(JSON)
 
 microbench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)

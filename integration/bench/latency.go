@@ -23,7 +23,7 @@ func (b *bench) latencies(ctx context.Context, workload string) ([]report.Latenc
 	for _, s := range b.systems {
 		intervals := []time.Duration{b.interval}
 		switch s.name {
-		case report.StreamsTuned:
+		case report.StreamsTuned, report.FlinkTuned:
 			continue
 		case report.Weir:
 			intervals = append(intervals, b.interval/4)

@@ -1,5 +1,5 @@
-// Bench measures weir beside Kafka Streams, which does the same work in streams/: one real broker, the same input, the
-// systems in turn, each output verified. `make bench` builds what it needs and runs it:
+// Bench measures weir beside Kafka Streams and Flink, which do the same work in streams/ and flink/: one real broker, the
+// same input, the systems in turn, each output verified. `make bench` builds what it needs and runs it:
 //
 //	go run ./integration/bench -records 2000000 -rounds 3 -json results.json
 //
@@ -55,9 +55,9 @@ func main() {
 	var s settings
 	flag.Int64Var(&s.records, "records", 2_000_000, "records of each input")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds, in each of which every system runs once")
-	flag.IntVar(&s.lanes, "lanes", runtime.NumCPU(), "lanes of weir, threads of Kafka Streams")
+	flag.IntVar(&s.lanes, "lanes", runtime.NumCPU(), "lanes of weir, threads of Kafka Streams, slots of Flink")
 	flag.StringVar(&s.workloads, "workloads", "pass,count,window,rekey", "which ones, separated by commas")
-	flag.StringVar(&s.systems, "systems", "weir,streams,tuned", "which ones, separated by commas")
+	flag.StringVar(&s.systems, "systems", "weir,streams,tuned,flink,flinktuned", "which ones, separated by commas")
 	flag.DurationVar(&s.interval, "interval", 100*time.Millisecond, "between commits")
 	flag.DurationVar(&s.latency, "latency", 20*time.Second, "how long latency is measured for each system, after half as long again; 0: not at all")
 	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured, and while workers are killed")

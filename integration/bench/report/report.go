@@ -25,18 +25,21 @@ type Report struct {
 type Row struct {
 	Workload string `json:"workload"`
 	Keys     int64  `json:"keys"`
-	System   string `json:"system"` // one of [Systems]
+	System   string `json:"system"`                // one of [Systems]
+	Interval int64  `json:"interval_ms,omitempty"` // between commits, where it is not the report's
 	Runs     []Run  `json:"runs"`
 }
 
 // Systems are what is compared, in the order of the tables. "tuned" has larger producer batches and fetches.
-var Systems = []string{Weir, Streams, StreamsTuned}
+var Systems = []string{Weir, Streams, StreamsTuned, Flink, FlinkTuned}
 
 // Names of the systems.
 const (
 	Weir         = "weir"
 	Streams      = "Kafka Streams"
 	StreamsTuned = "Kafka Streams, tuned"
+	Flink        = "Flink"
+	FlinkTuned   = "Flink, tuned"
 )
 
 // Run is one verified run of one worker process.
