@@ -18,7 +18,7 @@ RECORDS ?= 2000000
 ROUNDS ?= 3
 RECOVERY ?= 3
 WORKLOADS ?= pass,count,window,rekey
-SYSTEMS ?= weir,streams,tuned,flink,flinktuned
+SYSTEMS ?= weir,slow,streams,tuned,flink,flinktuned
 JSON ?= bin/bench.json
 SEED ?=
 

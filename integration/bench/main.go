@@ -57,7 +57,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds, in each of which every system runs once")
 	flag.IntVar(&s.lanes, "lanes", runtime.NumCPU(), "lanes of weir, threads of Kafka Streams, slots of Flink")
 	flag.StringVar(&s.workloads, "workloads", "pass,count,window,rekey", "which ones, separated by commas")
-	flag.StringVar(&s.systems, "systems", "weir,streams,tuned,flink,flinktuned", "which ones, separated by commas")
+	flag.StringVar(&s.systems, "systems", "weir,slow,streams,tuned,flink,flinktuned", "which ones, separated by commas")
 	flag.DurationVar(&s.interval, "interval", 100*time.Millisecond, "between commits")
 	flag.DurationVar(&s.latency, "latency", 20*time.Second, "how long latency is measured for each system, after half as long again; 0: not at all")
 	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured, and while workers are killed")

@@ -39,6 +39,7 @@ type system struct {
 
 var systems = []system{
 	{"weir", report.Weir, weirCommand, 0},
+	{"slow", report.WeirSlow, weirCommand, slowCommits},
 	{"streams", report.Streams, func(j job) []string { return streamsCommand(j) }, 0},
 	{"tuned", report.StreamsTuned, func(j job) []string { return streamsCommand(j, tuned...) }, 0},
 	{"flink", report.Flink, func(j job) []string { return flinkCommand(j) }, flinkCheckpoints},
@@ -52,6 +53,9 @@ var tuned = []string{"producer.batch.size=131072", "producer.buffer.memory=67108
 var tunedFlink = []string{"producer.linger.ms=20", "producer.batch.size=131072", "producer.buffer.memory=67108864",
 	"consumer.max.partition.fetch.bytes=4194304", "consumer.max.poll.records=5000", "pipeline.object-reuse=true"}
 
+// slowCommits show what weir loses by the interval of the benchmark.
+const slowCommits = time.Second
+
 // flinkCheckpoints are further apart than the others' commits: each asks every operator for a snapshot and waits for all.
 const flinkCheckpoints = time.Second
 
@@ -63,7 +67,7 @@ func chosen(flags []string) ([]system, error) {
 		}
 	}
 	if len(found) < len(flags) {
-		return nil, fmt.Errorf("-systems %s: use some of weir, streams, tuned, flink, flinktuned", strings.Join(flags, ","))
+		return nil, fmt.Errorf("-systems %s: use some of weir, slow, streams, tuned, flink, flinktuned", strings.Join(flags, ","))
 	}
 	return found, nil
 }

@@ -31,11 +31,12 @@ type Row struct {
 }
 
 // Systems are what is compared, in the order of the tables. "tuned" has larger producer batches and fetches.
-var Systems = []string{Weir, Streams, StreamsTuned, Flink, FlinkTuned}
+var Systems = []string{Weir, WeirSlow, Streams, StreamsTuned, Flink, FlinkTuned}
 
 // Names of the systems.
 const (
 	Weir         = "weir"
+	WeirSlow     = "weir, commits every second" // beside weir alone
 	Streams      = "Kafka Streams"
 	StreamsTuned = "Kafka Streams, tuned"
 	Flink        = "Flink"
@@ -142,6 +143,9 @@ func (r Report) Markdown() string {
 		fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|\n")
 	}
 	for _, row := range r.Rows {
+		if row.System == WeirSlow {
+			continue
+		}
 		ahead := ""
 		if ours, ok := r.row(row.Workload, row.Keys, Weir); ok && row.System != Weir {
 			ahead = fmt.Sprintf("%.1f per CPU-second, %.1f per second",
@@ -152,6 +156,7 @@ func (r Report) Markdown() string {
 			thousands(FigureOf(row.Runs, perCPUSecond)), workerCPU(row.Runs), thousands(FigureOf(row.Runs, perSecond)),
 			FigureOf(row.Runs, brokerCPU).Median, FigureOf(row.Runs, rss).Max, ahead)
 	}
+	b.WriteString(r.lossTable())
 	if len(r.Latency) > 0 {
 		fmt.Fprintf(&b, "\n| workload | system | commits every | p50 | p99 | p99.9 | cores |\n|---|---|---|---|---|---|---|\n")
 		for _, l := range r.Latency {
