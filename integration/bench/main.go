@@ -134,7 +134,7 @@ func run(ctx context.Context, s settings) (err error) {
 			result.Latency = append(result.Latency, measured...)
 		}
 	}
-	if slices.Contains(workloads, "count") {
+	if s.recovery > 0 && slices.Contains(workloads, "count") {
 		if result.Recovery, err = b.recoveries(ctx); err != nil {
 			return fmt.Errorf("recovery: %w", err)
 		}

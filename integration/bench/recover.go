@@ -237,6 +237,9 @@ func (o observer) positions(ctx context.Context) (at map[int32]int64, undecided 
 	return at, undecided, nil
 }
 
+// undecidedFor is how long a commit may take that was under way at a kill. It is short, as the clocks of sessions go on.
+const undecidedFor = 300 * time.Millisecond
+
 // left gives the positions that the dead worker left. A commit that was under way is decided within moments; what stays
 // undecided will not be committed, as only the dead could ask for it, and the position before it holds.
 func (o observer) left(ctx context.Context) (map[int32]int64, error) {
@@ -245,7 +248,7 @@ func (o observer) left(ctx context.Context) (map[int32]int64, error) {
 		if err != nil || !undecided {
 			return at, err
 		}
-		if time.Since(began) > time.Second {
+		if time.Since(began) > undecidedFor {
 			break
 		}
 		if err := pause(ctx); err != nil {

@@ -23,7 +23,7 @@ type Restart struct {
 	First          float64 `json:"first_commit_s"`    // from the start of the process to the first new position
 	All            float64 `json:"all_partitions_s"`  // to a new position of each partition
 	Restored       int64   `json:"changelog_records"` // that were read, as the system tells
-	RestoreSeconds float64 `json:"restore_s"`         // from the first of them to the last, as the system tells
+	RestoreSeconds float64 `json:"restore_s"`         // from the first to the last, waiting for transactions of the dead included
 }
 
 func first(r Restart) float64    { return r.First }
