@@ -98,7 +98,7 @@ func (b *bench) killed(ctx context.Context, v survivor) (restarts []report.Resta
 	if err := b.create(ctx, j.out); err != nil {
 		return nil, err
 	}
-	unfed, err := b.feed(ctx, j.in)
+	unfed, err := b.feed(ctx, cancel, j.in)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (b *bench) killed(ctx context.Context, v survivor) (restarts []report.Resta
 	if err != nil {
 		return nil, err
 	}
-	defer func() { w.kill() }()
+	defer func() { w.kill() }() // the last one
 	if err := o.caughtUp(ctx, w); err != nil {
 		return nil, fmt.Errorf("first start: %w", err)
 	}
@@ -125,9 +125,11 @@ func (b *bench) killed(ctx context.Context, v survivor) (restarts []report.Resta
 		}
 		r := report.Restart{Directory: directory}
 		began := time.Now()
-		if w, err = s.start(ctx, j); err != nil {
+		next, err := s.start(ctx, j)
+		if err != nil {
 			return nil, err
 		}
+		w = next
 		if r.First, r.All, err = o.moved(ctx, w, was, began); err != nil {
 			return nil, fmt.Errorf("start with state directory %t: %w", directory, err)
 		}
@@ -155,8 +157,9 @@ func (b *bench) killed(ctx context.Context, v survivor) (restarts []report.Resta
 	return restarts, b.clean(ctx, j)
 }
 
-// feed goes on producing at the rate of the benchmark until stop is called, which may be done twice.
-func (b *bench) feed(ctx context.Context, topic string) (stop func() error, err error) {
+// feed goes on producing at the rate of the benchmark until stop is called, which may be done twice. A failure cancels what
+// waits for the records.
+func (b *bench) feed(ctx context.Context, cancel func(), topic string) (stop func() error, err error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.brokers, ",")...), kgo.DefaultProduceTopic(topic),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0))
 	if err != nil {
@@ -167,7 +170,9 @@ func (b *bench) feed(ctx context.Context, topic string) (stop func() error, err 
 	go func() {
 		defer close(ended)
 		defer cl.Close()
-		failed = feedUntil(ctx, cl, enough, b.rate)
+		if failed = feedUntil(ctx, cl, enough, b.rate); failed != nil {
+			cancel()
+		}
 	}()
 	stopped := false
 	return func() error {
