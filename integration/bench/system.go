@@ -83,7 +83,7 @@ func weirCommand(j job) []string {
 
 func streamsCommand(j job, more ...string) []string { return javaCommand("bin/streams", nil, j, more) }
 
-// flinkCommand opens what Flink's own start scripts open, as far as these jobs need it.
+// flinkCommand opens what Flink's own start scripts open, as far as these jobs can use it.
 func flinkCommand(j job, more ...string) []string {
 	opens := []string{"--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED"}
 	return javaCommand("bin/flink", opens, j, more)

@@ -128,6 +128,14 @@ func workerCPU(runs []Run) string {
 	return fmt.Sprintf("%.2f", 1e6/FigureOf(runs, perCPUSecond).Median)
 }
 
+// name is the system, and what the report says of all rows where it is not true of this one.
+func (r Row) name() string {
+	if r.Interval == 0 {
+		return r.System
+	}
+	return fmt.Sprintf("%s, commits every %d ms", r.System, r.Interval)
+}
+
 func keysName(n int64) string {
 	if n >= 1_000_000 && n%1_000_000 == 0 {
 		return fmt.Sprintf("%d M keys", n/1_000_000)
@@ -152,7 +160,7 @@ func (r Report) Markdown() string {
 				FigureOf(ours.Runs, perCPUSecond).Median/FigureOf(row.Runs, perCPUSecond).Median,
 				FigureOf(ours.Runs, perSecond).Median/FigureOf(row.Runs, perSecond).Median)
 		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.System,
+		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.name(),
 			thousands(FigureOf(row.Runs, perCPUSecond)), workerCPU(row.Runs), thousands(FigureOf(row.Runs, perSecond)),
 			FigureOf(row.Runs, brokerCPU).Median, FigureOf(row.Runs, rss).Max, ahead)
 	}
