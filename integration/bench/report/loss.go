@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// lossTable is the part of [Report.Markdown] about what frequent commits cost: weir beside itself.
+// lossTable is the part of [Report.Markdown] about what frequent commits cost: weir beside itself. CPU is the figure to look at:
+// the last records of a run wait for the end of their interval, which is long beside a run of a few seconds.
 func (r Report) lossTable() string {
 	var b strings.Builder
 	for _, slow := range r.Rows {
