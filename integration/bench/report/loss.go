@@ -15,12 +15,13 @@ func (r Report) lossTable() string {
 			continue
 		}
 		if b.Len() == 0 {
-			fmt.Fprintf(&b, "\n| weir, commits every %d ms against %d ms | K records per worker CPU-second | loss | K records/s | loss |\n", r.Interval, slow.Interval)
-			fmt.Fprintf(&b, "|---|---|---|---|---|\n")
+			fmt.Fprintf(&b, "\n| weir, commits every %d ms against %d ms | K records per worker CPU-second | loss | K records/s | loss | peak RSS MiB |\n", r.Interval, slow.Interval)
+			fmt.Fprintf(&b, "|---|---|---|---|---|---|\n")
 		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", slow.Workload, keysName(slow.Keys),
+		fmt.Fprintf(&b, "| %s, %s | %s | %s | %.0f against %.0f |\n", slow.Workload, keysName(slow.Keys),
 			loss(FigureOf(often.Runs, perCPUSecond), FigureOf(slow.Runs, perCPUSecond)),
-			loss(FigureOf(often.Runs, perSecond), FigureOf(slow.Runs, perSecond)))
+			loss(FigureOf(often.Runs, perSecond), FigureOf(slow.Runs, perSecond)),
+			FigureOf(often.Runs, rss).Max, FigureOf(slow.Runs, rss).Max)
 	}
 	return b.String()
 }

@@ -30,8 +30,8 @@ func TestTable(t *testing.T) {
 		2:  "| count, 100 K keys | weir | 800 (500-1000) | 0.94 + 0.31 | 500 (250-1000) | 3.0 | 300 |  |",
 		3:  "| count, 100 K keys | Kafka Streams | 112 (100-125) | 6.75 + 2.25 | 162 (125-200) | 3.0 | 300 | 7.1 per CPU-second, 3.1 per second |",
 		4:  "| count, 100 K keys | Flink, commits every 1000 ms | 200 (200-200) | 3.75 + 1.25 | 250 (250-250) | 3.0 | 300 | 4.0 per CPU-second, 2.0 per second |",
-		6:  "| weir, commits every 100 ms against 1000 ms | K records per worker CPU-second | loss | K records/s | loss |",
-		8:  "| count, 100 K keys | 800 (500-1000) against 1500 (1000-2000) | 47 % | 500 (250-1000) against 800 (800-800) | 38 % |",
+		6:  "| weir, commits every 100 ms against 1000 ms | K records per worker CPU-second | loss | K records/s | loss | peak RSS MiB |",
+		8:  "| count, 100 K keys | 800 (500-1000) against 1500 (1000-2000) | 47 % | 500 (250-1000) against 800 (800-800) | 38 % | 300 against 300 |",
 		12: "| pass, 20 K records/s | weir | 100 ms | 51 ms | 100 ms | 120 ms | 0.12 |",
 	} {
 		if i >= len(lines) || lines[i] != want {
