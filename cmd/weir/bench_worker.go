@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,8 +27,9 @@ type benchWorker struct {
 	workload, app, in, out string
 	commitInterval         time.Duration
 	lanes                  int
-	stateDir               string
+	stateDir, instance     string
 	untilIdle              time.Duration
+	tellRestores           bool
 	cpuProfile, memProfile string
 }
 
@@ -39,6 +41,13 @@ type benchResult struct {
 	MaxRSSBytes int64   `json:"max_rss_bytes"` // of the whole process
 	Commits     int64   `json:"commits"`
 	Aborts      int64   `json:"aborts"`
+}
+
+// benchRestore is a line that a worker prints when a task was restored, if it is to.
+type benchRestore struct {
+	Restored int64 `json:"restored"` // changelog records
+	Began    int64 `json:"began_ms"` // Unix time: its task was assigned
+	Ended    int64 `json:"ended_ms"`
 }
 
 func newBenchWorker() *cobra.Command {
@@ -59,7 +68,7 @@ func newBenchWorker() *cobra.Command {
 			}
 			ctx, stop := cli.Signals(cmd.Context())
 			defer stop()
-			r, err := b.run(ctx)
+			r, err := b.run(ctx, cmd.OutOrStdout())
 			if err != nil {
 				return fmt.Errorf("workload %s: %w", b.workload, err)
 			}
@@ -76,7 +85,9 @@ func newBenchWorker() *cobra.Command {
 	f.IntVar(&b.lanes, "lanes", runtime.GOMAXPROCS(0), "goroutines that process; default: one per CPU")
 	f.Lookup("lanes").DefValue = "0" // so that the help is the same on every machine
 	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
+	f.StringVar(&b.instance, "instance", "", "`name` of the worker, stable over restarts; default: one kept in the state directory")
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
+	f.BoolVar(&b.tellRestores, "tell-restores", false, "print a line of JSON when a task was restored, too")
 	f.StringVar(&b.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	f.StringVar(&b.memProfile, "memprofile", "", "write a heap profile to this file at the end")
 	// Both spellings are in use for profiles.
@@ -99,7 +110,7 @@ func (b *benchWorker) check() error {
 	return checkWorkload(b.workload)
 }
 
-func (b *benchWorker) run(ctx context.Context) (benchResult, error) {
+func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, error) {
 	plan, err := workloadPlan(b.workload, b.app, b.in, b.out)
 	if err != nil {
 		return benchResult{}, err
@@ -118,19 +129,29 @@ func (b *benchWorker) run(ctx context.Context) (benchResult, error) {
 	var last atomic.Int64
 	alive := func() { last.Store(time.Now().UnixNano()) }
 	alive()
-	w, err := processor.New(plan,
-		connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval),
+	options := []processor.Option{connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval)}
+	if b.instance != "" {
+		options = append(options, processor.InstanceID(b.instance))
+	}
+	w, err := processor.New(plan, append(options,
 		processor.Events(&processor.Listener{
 			WorkerStarted: func(processor.WorkerInfo) { alive() },
 			TasksAssigned: func(processor.AssignedInfo) { alive() },
-			TaskRestored:  func(processor.RestoredInfo) { alive() },
-			EpochAborted:  func(processor.AbortedInfo) { alive() },
+			TaskRestored: func(i processor.RestoredInfo) {
+				alive()
+				if b.tellRestores {
+					now := time.Now()
+					// One write each: lanes do not mix their lines. Nobody would be helped by a worker that ends here.
+					_ = printLine(out, benchRestore{Restored: i.Records, Began: now.Add(-i.Took).UnixMilli(), Ended: now.UnixMilli()})
+				}
+			},
+			EpochAborted: func(processor.AbortedInfo) { alive() },
 			EpochCommitted: func(i processor.CommittedInfo) {
 				if i.Records+i.Internal > 0 {
 					alive()
 				}
 			},
-		}))
+		}))...)
 	if err != nil {
 		return benchResult{}, err
 	}
