@@ -105,20 +105,7 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 		}
 	}
 	name := app.names.TransactionalID(w.instance, index)
-	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) {
-		return w.cfg.client(append(failpointOpts(),
-			kgo.TransactionalID(name),
-			kgo.TransactionTimeout(w.cfg.transactionTimeout),
-			kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			// No RecordDeliveryTimeout: the client measures it from the record's timestamp,
-			// which is event time here. The flush has a deadline instead.
-			kgo.ProducerBatchCompression(kgo.NoCompression()),
-			kgo.ProducerLinger(5*time.Millisecond),
-			kgo.MaxBufferedRecords(1<<20),
-			kgo.MaxBufferedBytes(256<<20),
-			kgo.ProducerBatchMaxBytes(1<<20),
-		)...)
-	}}
+	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) { return w.cfg.producer(name) }}
 	return l
 }
 
