@@ -62,8 +62,9 @@ type lane struct {
 	since   time.Time // when the waiting began
 	stalled bool
 
-	started   time.Time   // of the open epoch
-	reason    string      // why the epoch is being aborted or in doubt, for the listener
+	started   time.Time // of the open epoch
+	reason    string    // why the epoch is being aborted or in doubt, for the listener
+	work      workTime
 	processed int64       // records taken from the queues in the open epoch
 	records   recordCount // of the epoch that is being settled
 	pace      pace
@@ -171,6 +172,7 @@ func (l *lane) turn(ctx context.Context) {
 		l.group.client.PollRecords(over, pollRecords)
 		l.bracket = true
 	case !l.backlog() || l.machine.Phase() == epoch.Idle && !l.leaseHolds():
+		l.nap()
 		failpoint("poll")
 		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
 		fetches = l.group.client.PollRecords(pollCtx, pollRecords)
@@ -207,7 +209,9 @@ func (l *lane) turn(ctx context.Context) {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
-		l.work()
+		began := l.now()
+		l.process()
+		l.work.add(l.now().Sub(began))
 	}
 	if l.machine.Phase() != epoch.Open || l.due() {
 		l.tell(epoch.Due{})
@@ -368,8 +372,8 @@ func (l *lane) checkStops() {
 	}
 }
 
-// work processes queued records until the queues are empty or the epoch is due.
-func (l *lane) work() {
+// process takes queued records until the queues are empty or the epoch is due.
+func (l *lane) process() {
 	for left := len(l.order); left > 0; left-- {
 		if l.turnOf >= len(l.order) {
 			l.turnOf = 0

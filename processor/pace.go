@@ -47,3 +47,15 @@ func (p *pace) spent(records int64) bool { return p.quota > 0 && records >= p.qu
 
 // rest is how long the lane still waits before it begins an epoch.
 func (p *pace) rest(now time.Time) time.Duration { return p.until.Sub(now) }
+
+// workTime is what a lane knows of the time that its epochs take. It is pure.
+type workTime struct {
+	busy, before time.Duration // spent on records in the open epoch and in the one before
+}
+
+func (w *workTime) began()              { w.before, w.busy = w.busy, 0 }
+func (w *workTime) add(d time.Duration) { w.busy += d }
+
+// light says whether the lane has little to do: whatever gathers while it sleeps for half
+// of an epoch, it can process in the other half.
+func (w *workTime) light(interval time.Duration) bool { return max(w.busy, w.before) < interval/4 }
