@@ -51,7 +51,7 @@ func TestOtherKafkaOptionsPass(t *testing.T) {
 // Some were accepted and had no effect: the producer's own settings came after them.
 func TestKafkaOptionsReachTheProducer(t *testing.T) {
 	opts := map[string]struct{ option, given, byDefault any }{
-		"ProducerLinger":        {kgo.ProducerLinger, 7 * time.Millisecond, 5 * time.Millisecond},
+		"ProducerLinger":        {kgo.ProducerLinger, 7 * time.Millisecond, 20 * time.Millisecond},
 		"ProducerBatchMaxBytes": {kgo.ProducerBatchMaxBytes, int32(2 << 20), int32(1 << 20)},
 		"MaxBufferedRecords":    {kgo.MaxBufferedRecords, int64(1000), int64(1 << 20)},
 		"MaxBufferedBytes":      {kgo.MaxBufferedBytes, int64(8 << 20), int64(256 << 20)},
