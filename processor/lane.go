@@ -214,14 +214,18 @@ func (l *lane) turn(ctx context.Context) {
 		l.work.add(l.now().Sub(began))
 	}
 	if l.machine.Phase() != epoch.Open || l.due() {
+		open, began := l.machine.Phase() == epoch.Open, l.now()
 		l.tell(epoch.Due{})
+		if open {
+			l.work.ended(l.now().Sub(began))
+		}
 	}
 }
 
 // patience is how long a poll may take.
 func (l *lane) patience() time.Duration {
 	if l.machine.Phase() == epoch.Open {
-		return max(l.started.Add(l.cfg.commitInterval).Sub(l.now()), 0)
+		return max(l.started.Add(l.work.span(l.cfg.commitInterval)).Sub(l.now()), 0)
 	}
 	return tickEvery
 }
@@ -231,7 +235,7 @@ func (l *lane) due() bool {
 	return l.wanted || l.stopping || l.late() || l.pace.spent(l.processed) || l.full()
 }
 
-func (l *lane) late() bool { return l.now().Sub(l.started) >= l.cfg.commitInterval }
+func (l *lane) late() bool { return l.now().Sub(l.started) >= l.work.span(l.cfg.commitInterval) }
 
 // full: the epoch's memory is at its limit.
 func (l *lane) full() bool {
