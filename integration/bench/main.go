@@ -103,10 +103,12 @@ func run(ctx context.Context, s settings) (err error) {
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,
 	}
 	workloads := strings.Split(s.workloads, ",")
-	if s.rounds > 0 {
+	if s.rounds > 0 || s.latency > 0 {
 		if err := b.warm(ctx); err != nil {
 			return fmt.Errorf("warm the broker: %w", err)
 		}
+	}
+	if s.rounds > 0 {
 		for _, r := range rows {
 			if !slices.Contains(workloads, r.workload) {
 				continue
