@@ -105,10 +105,8 @@ func run(ctx context.Context, s settings) (err error) {
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,
 	}
 	workloads := strings.Split(s.workloads, ",")
-	if s.rounds+s.recovery > 0 {
-		if err := b.warm(ctx); err != nil {
-			return fmt.Errorf("warm the broker: %w", err)
-		}
+	if err := b.warm(ctx); err != nil {
+		return fmt.Errorf("warm the broker: %w", err)
 	}
 	if s.rounds > 0 {
 		for _, r := range rows {
