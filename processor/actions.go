@@ -121,7 +121,7 @@ func (l *lane) doBegin() {
 		return
 	}
 	l.work.began()
-	l.started, l.records, l.processed, l.reason, l.failed = l.now(), recordCount{}, 0, "", false
+	l.started, l.records, l.processed, l.held, l.reason, l.failed = l.now(), recordCount{}, 0, 0, "", false
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }
 

@@ -66,6 +66,7 @@ type lane struct {
 	reason    string    // why the epoch is being aborted or in doubt, for the listener
 	work      workTime
 	processed int64       // records taken from the queues in the open epoch
+	held      int64       // epochBytes of all tasks, as of their last turn
 	records   recordCount // of the epoch that is being settled
 	pace      pace
 	failed    bool // the open epoch was taken back, and pace knows
@@ -237,15 +238,10 @@ func (l *lane) due() bool {
 
 func (l *lane) late() bool { return l.now().Sub(l.started) >= l.work.span(l.cfg.commitInterval) }
 
-// full: the epoch's memory is at its limit.
+// full: the epoch's memory is at its limit. Asked after each turn of a task, so it does not
+// look at all of them.
 func (l *lane) full() bool {
-	n := l.txn.bytes
-	for _, t := range l.tasks {
-		for _, s := range t.stores {
-			n += s.EpochBytes()
-		}
-	}
-	return n >= l.cfg.commitBytes
+	return l.held+l.txn.bytes+int64(l.txn.sent)*recordBytes >= l.cfg.commitBytes
 }
 
 func (l *lane) backlog() bool {
@@ -403,6 +399,8 @@ func (l *lane) process() {
 				break
 			}
 		}
+		now := t.epochBytes()
+		l.held, t.counted = l.held+now-t.counted, now
 		if l.due() {
 			return
 		}

@@ -93,8 +93,9 @@ func Lanes(n int) Option { return set(func(c *config) { c.lanes = n }) }
 // records for keys that change often. Default: 100 ms.
 func CommitInterval(d time.Duration) Option { return set(func(c *config) { c.commitInterval = d }) }
 
-// CommitBytes ends an epoch early when its outputs and state changes of one lane reach this
-// size. Default: 64 MiB.
+// CommitBytes ends an epoch of a lane early when what it keeps in memory reaches this size:
+// the records read, for a replay, with what they led to, outputs and state changes. Default:
+// 64 MiB, some 120,000 records of 100 bytes.
 func CommitBytes(n int64) Option { return set(func(c *config) { c.commitBytes = n }) }
 
 // CacheBytes bounds the state of all tasks that is held in memory, but for stores with the

@@ -30,7 +30,7 @@ type runningTask struct {
 	inputs []input
 	queue  []polled
 	read   int
-	bytes  int64  // of queue
+	bytes  int64  // keys and values of queue[:read]
 	ahead  int    // records of queue whose rows were asked for
 	rows   []byte // guessed keys of their rows
 	keys   [prefetched][]byte
@@ -44,6 +44,7 @@ type runningTask struct {
 	settled []int64 // committed ends
 	outputs []output
 
+	counted  int64       // of epochBytes in lane.held
 	touched  bool        // in the open epoch
 	records  recordCount // processed in it
 	first    bool        // no record processed since the restore
@@ -248,7 +249,6 @@ func (t *runningTask) accept(i int, recs []*kgo.Record) error {
 			return fmt.Errorf("read %s: %w", t.inputs[i].topicPartition, err)
 		}
 		t.queue = append(t.queue, polled{r, int32(i)})
-		t.bytes += int64(len(r.Key) + len(r.Value))
 	}
 	return nil
 }
@@ -295,6 +295,7 @@ func (t *runningTask) step() error {
 		t.records.source++
 	}
 	t.ledger.ProcessedTo(int(q.input), r.Offset+1)
+	t.bytes += int64(len(r.Key) + len(r.Value))
 	t.read++
 	t.done++
 	return nil
@@ -398,10 +399,7 @@ func (t *runningTask) adopt(epoch offsets.EpochID) {
 	n := copy(t.queue, t.queue[t.read:])
 	clear(t.queue[n:])
 	t.queue, t.read, t.ahead = t.queue[:n], 0, 0
-	t.bytes = 0
-	for _, q := range t.queue {
-		t.bytes += int64(len(q.rec.Key) + len(q.rec.Value))
-	}
+	t.bytes, t.counted = 0, 0
 	for i := range t.outputs {
 		copy(t.outputs[i].told, t.outputs[i].undecided)
 		t.outputs[i].promise = nil
@@ -420,7 +418,7 @@ func (t *runningTask) rollback() {
 	if t.stop != nil {
 		t.stop.reached = false
 	}
-	t.read, t.ahead = 0, 0
+	t.read, t.ahead, t.bytes, t.counted = 0, 0, 0, 0
 	for i := range t.outputs {
 		copy(t.outputs[i].undecided, t.outputs[i].told)
 		t.outputs[i].promise = nil
@@ -448,6 +446,20 @@ func (t *runningTask) atStop() bool {
 	}
 	q := t.queue[t.read]
 	return int(q.input) == t.stop.input && q.rec.Offset == t.stop.offset
+}
+
+// recordBytes is what a record costs in memory beside its key and value: a kgo.Record and the
+// pointers to it.
+const recordBytes = 200
+
+// epochBytes is what the open epoch of the task keeps in memory: the records processed, for a
+// replay, and the rows that they changed.
+func (t *runningTask) epochBytes() int64 {
+	n := t.bytes + int64(t.read)*recordBytes
+	for _, s := range t.stores {
+		n += s.EpochBytes()
+	}
+	return n
 }
 
 // waiting is the number of records that are not processed yet.
