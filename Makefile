@@ -9,14 +9,17 @@ RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$(CGO_ENABLED= $(G
 UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
 # How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
-# of `make bench`: how many records each input has, how many rounds there are, what runs, where the results go.
+# of `make bench`: how many records each input has, how many rounds there are, what runs, where the results go; with
+# SCALE=1 which CURVES.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
 RECORDS ?= 2000000
 ROUNDS ?= 3
 WORKLOADS ?= pass,count,window,rekey
-JSON ?= bin/bench.json
+SCALE ?=
+CURVES ?= tasks,keys,workers,state,skew,interval
+JSON ?= bin/$(if $(SCALE),scale,bench).json
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -57,10 +60,15 @@ recovery: ## time from a worker's SIGKILL and restart to its next commit, with i
 	$(GO) run ./integration/kafkatest/kafka -heap 1024 -cmd '$(GO) run ./integration/bench/recovery'
 
 # Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour.
-bench: ## weir beside Kafka Streams on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, JSON=file for the results
+bench: ## weir beside Kafka Streams on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES
 	$(GO) build -o bin/weir ./cmd/weir
+ifeq ($(SCALE),)
 	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
 	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -json $(JSON)
+else
+	$(GO) run ./integration/bench -scale -records $(RECORDS) -rounds $(ROUNDS) -curves $(CURVES) -json $(JSON)
+	$(GO) run ./integration/bench -draw -json $(JSON) >$(JSON:.json=.md)
+endif
 
 microbench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)

@@ -46,6 +46,8 @@ type settings struct {
 	interval      time.Duration
 	latency       time.Duration
 	json          string
+	scale         bool
+	curves        string
 }
 
 func main() {
@@ -61,11 +63,18 @@ func main() {
 	flag.DurationVar(&s.latency, "latency", 20*time.Second, "how long latency is measured for each system, after half as long again; 0: not at all")
 	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured")
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
+	flag.BoolVar(&s.scale, "scale", false, "measure how weir's cost grows instead; -json is added to, curve by curve")
+	flag.StringVar(&s.curves, "curves", allCurves(), "which ones, separated by commas")
+	draw := flag.Bool("draw", false, "measure nothing: draw the curves of -json beside it, as .svg, and print their table")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, s); err != nil {
+	work := run
+	if *draw {
+		work = redraw
+	}
+	if err := work(ctx, s); err != nil {
 		log.Print(err)
 		stop()
 		os.Exit(1)
@@ -98,6 +107,9 @@ func run(ctx context.Context, s settings) (err error) {
 	}
 	defer client.Close()
 	b := bench{settings: s, cluster: c, client: client, systems: systems, work: work, brokers: strings.Join(c.Addrs(), ",")}
+	if s.scale {
+		return b.scaleUp(ctx)
+	}
 	result := report.Report{
 		Machine: fmt.Sprintf("%d CPUs, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH),
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,

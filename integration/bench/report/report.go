@@ -89,7 +89,7 @@ func (r Report) Write(path string) error {
 type Figure struct{ Min, Median, Max float64 }
 
 // FigureOf is the figure of a value that each run has.
-func FigureOf(runs []Run, value func(Run) float64) Figure {
+func FigureOf[R any](runs []R, value func(R) float64) Figure {
 	all := make([]float64, len(runs))
 	for i, r := range runs {
 		all[i] = value(r)
