@@ -18,6 +18,7 @@ RECORDS ?= 2000000
 ROUNDS ?= 3
 WORKLOADS ?= pass,count,window,rekey
 SCALE ?=
+PAGE ?=
 CURVES ?= tasks,keys,workers,state,skew,interval
 JSON ?= bin/$(if $(SCALE),scale,bench).json
 SEED ?=
@@ -59,7 +60,8 @@ soak: ## long runs: past the overflow of the producer epoch, and memory that sta
 recovery: ## time from a worker's SIGKILL and restart to its next commit, with its state directory and without, on a real Kafka
 	$(GO) run ./integration/kafkatest/kafka -heap 1024 -cmd '$(GO) run ./integration/bench/recovery'
 
-# Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour.
+# Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour;
+# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour.
 bench: ## weir beside Kafka Streams on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES
 	$(GO) build -o bin/weir ./cmd/weir
 ifeq ($(SCALE),)
@@ -67,7 +69,7 @@ ifeq ($(SCALE),)
 	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -json $(JSON)
 else
 	$(GO) run ./integration/bench -scale -records $(RECORDS) -rounds $(ROUNDS) -curves $(CURVES) -json $(JSON)
-	$(GO) run ./integration/bench -draw -json $(JSON) >$(JSON:.json=.md)
+	$(GO) run ./integration/bench -draw -json $(JSON)$(if $(PAGE), -page $(PAGE))
 endif
 
 microbench: ## Go benchmarks with allocations

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,18 +156,32 @@ func (b *bench) scaleUp(ctx context.Context) error {
 	return nil
 }
 
-// redraw makes the figures again from what was measured.
+// redraw makes page and drawing again from what was measured.
 func redraw(_ context.Context, s settings) error {
 	result, err := scale.Read(s.json)
 	if err != nil {
 		return err
 	}
-	page, err := result.SVG()
+	page, text := s.page, result.Markdown()
+	if page == "" {
+		page = strings.TrimSuffix(s.json, filepath.Ext(s.json)) + ".md"
+	} else {
+		old, err := os.ReadFile(page)
+		if err != nil {
+			return err
+		}
+		if text, err = result.Page(string(old)); err != nil {
+			return fmt.Errorf("%s: %w", page, err)
+		}
+	}
+	drawing, err := result.SVG()
 	if err != nil {
 		return err
 	}
-	fmt.Print(result.Markdown())
-	return os.WriteFile(strings.TrimSuffix(s.json, filepath.Ext(s.json))+".svg", page, 0o644)
+	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(strings.TrimSuffix(page, filepath.Ext(page))+".svg", drawing, 0o644)
 }
 
 // curve measures its points one after the other. Points in a row with the same input share it.
@@ -331,45 +344,4 @@ func (b *bench) group(ctx context.Context, j job, p point, records int64) (scale
 	sum.Seconds, sum.BrokerCPU = last.Sub(first).Seconds(), (after - before).Seconds()
 	sum.AnonBytes, sum.OpenFiles = most.anon, most.files
 	return sum, nil
-}
-
-// usage is what processes hold at a moment, or at most.
-type usage struct{ anon, files int64 }
-
-// watch looks at the processes ten times a second and keeps the most that they hold together.
-func watch(ws []*worker, over <-chan struct{}) (most usage) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-over:
-			return most
-		case <-tick.C:
-		}
-		var now usage
-		for _, w := range ws {
-			u := usageOf(w.cmd.Process.Pid)
-			now.anon += u.anon
-			now.files += u.files
-		}
-		most.anon, most.files = max(most.anon, now.anon), max(most.files, now.files)
-	}
-}
-
-// usageOf is nothing when the process has ended.
-func usageOf(pid int) (u usage) {
-	dir := fmt.Sprintf("/proc/%d", pid)
-	status, err := os.ReadFile(filepath.Join(dir, "status"))
-	if err != nil {
-		return u
-	}
-	if _, rest, ok := bytes.Cut(status, []byte("RssAnon:")); ok {
-		if f := bytes.Fields(rest); len(f) > 0 {
-			kib, _ := strconv.ParseInt(string(f[0]), 10, 64)
-			u.anon = kib << 10
-		}
-	}
-	open, _ := os.ReadDir(filepath.Join(dir, "fd"))
-	u.files = int64(len(open))
-	return u
 }

@@ -47,7 +47,7 @@ type settings struct {
 	latency       time.Duration
 	json          string
 	scale         bool
-	curves        string
+	curves, page  string
 }
 
 func main() {
@@ -65,7 +65,8 @@ func main() {
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
 	flag.BoolVar(&s.scale, "scale", false, "measure how weir's cost grows instead; -json is added to, curve by curve")
 	flag.StringVar(&s.curves, "curves", allCurves(), "which ones, separated by commas")
-	draw := flag.Bool("draw", false, "measure nothing: draw the curves of -json beside it, as .svg, and print their table")
+	draw := flag.Bool("draw", false, "measure nothing: draw the curves of -json and write their tables, see -page")
+	flag.StringVar(&s.page, "page", "", "a page, .md, that gets the tables, and a drawing, .svg, beside it (default: as -json is called)")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -119,3 +119,22 @@ func TestDrawing(t *testing.T) {
 		t.Error("nothing was drawn without an error")
 	}
 }
+
+func TestPage(t *testing.T) {
+	s := testScale()
+	page, err := s.Page("# Title\n\n" + pageBegin + "old\n" + pageEnd + "\nText.\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "# Title\n\n" + pageBegin + "\n" + s.Markdown() + "\n" + pageEnd + "\nText.\n"; page != want {
+		t.Errorf("%s\nwant\n%s", page, want)
+	}
+	if again, err := s.Page(page); err != nil || again != page {
+		t.Errorf("a second time: %v\n%s", err, again)
+	}
+	for _, bad := range []string{"", pageBegin, pageEnd + pageBegin} {
+		if _, err := s.Page(bad); err == nil {
+			t.Errorf("page %q was filled", bad)
+		}
+	}
+}

@@ -61,6 +61,22 @@ func (s Scale) Markdown() string {
 	return b.String()
 }
 
+// Marks of a page: what is between them is measured.
+const (
+	pageBegin = "<!-- measured -->\n"
+	pageEnd   = "<!-- end of what was measured -->\n"
+)
+
+// Page puts the tables between the marks of a page, in place of what is there.
+func (s Scale) Page(page string) (string, error) {
+	before, rest, ok := strings.Cut(page, pageBegin)
+	_, after, ok2 := strings.Cut(rest, pageEnd)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("the page has no lines %q and %q", strings.TrimSpace(pageBegin), strings.TrimSpace(pageEnd))
+	}
+	return before + pageBegin + "\n" + s.Markdown() + "\n" + pageEnd + after, nil
+}
+
 func (c Curve) markdown(b *strings.Builder) {
 	heads := []string{string(c.Cause), "K records per CPU-second", "K records/s", "peak RSS MiB", "of it anonymous", "open files", "s to first commit"}
 	restarts := c.Cause == State
