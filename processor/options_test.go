@@ -47,6 +47,27 @@ func TestOtherKafkaOptionsPass(t *testing.T) {
 	}
 }
 
+// An answer to a fetch has a bound of ours, whatever the number of partitions, and a user's own goes before it.
+func TestFetchesAreBounded(t *testing.T) {
+	for _, test := range []struct {
+		opts []Option
+		want int32
+	}{{nil, fetchBytes}, {[]Option{Kafka(kgo.FetchMaxBytes(1 << 20))}, 1 << 20}} {
+		c, err := newConfig(nil, test.opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl, err := c.client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cl.OptValue(kgo.FetchMaxBytes); got != test.want {
+			t.Errorf("FetchMaxBytes is %v, want %d", got, test.want)
+		}
+		cl.Close()
+	}
+}
+
 func TestTimeoutsAreValidatedAgainstEachOther(t *testing.T) {
 	for name, opts := range map[string][]Option{
 		"SessionTimeout":     {SessionTimeout(2 * time.Second)},

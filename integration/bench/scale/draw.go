@@ -29,6 +29,7 @@ var rows = []struct {
 }{
 	{"K records per CPU-second", func(Cause) []line { return []line{{"", fresh, perCPUSecond}} }},
 	{"K records/s", func(Cause) []line { return []line{{"", fresh, perSecond}} }},
+	{"broker CPU µs per record", func(Cause) []line { return []line{{"", fresh, brokerCPU}} }},
 	{"peak MiB", func(Cause) []line { return []line{{"RSS", fresh, rss}, {"anonymous", fresh, anon}} }},
 	{"s to first commit", func(c Cause) []line {
 		if c != State {

@@ -47,7 +47,7 @@ type Point struct {
 	Rebuilt []Run   `json:"rebuilt,omitempty"` // starts without it
 }
 
-// Run is one verified run of all workers of a point: sums over them, the first start and the last first commit.
+// Run is one verified run of all workers of a point: sums over them, and the latest of their times since their start.
 type Run struct {
 	report.Run
 	AnonBytes   int64   `json:"anon_bytes"` // highest sum of memory that is not a file's, ten looks a second
@@ -105,6 +105,7 @@ func (c Cause) size(x float64) string {
 // What is shown of a run.
 func perCPUSecond(r Run) float64 { return float64(r.Records) / r.CPUSeconds / 1e3 }
 func perSecond(r Run) float64    { return float64(r.Records) / r.Seconds / 1e3 }
+func brokerCPU(r Run) float64    { return r.BrokerCPU * 1e6 / float64(r.Records) }
 func rss(r Run) float64          { return float64(r.MaxRSSBytes) / (1 << 20) }
 func anon(r Run) float64         { return float64(r.AnonBytes) / (1 << 20) }
 func files(r Run) float64        { return float64(r.OpenFiles) }

@@ -78,7 +78,7 @@ func (s Scale) Page(page string) (string, error) {
 }
 
 func (c Curve) markdown(b *strings.Builder) {
-	heads := []string{string(c.Cause), "K records per CPU-second", "K records/s", "peak RSS MiB", "of it anonymous", "open files", "s to first commit"}
+	heads := []string{string(c.Cause), "K records per CPU-second", "K records/s", "broker CPU µs per record", "peak RSS MiB", "of it anonymous", "open files", "s to first commit"}
 	restarts := c.Cause == State
 	if restarts {
 		heads = append(heads, "s with its directory", "s without", "peak RSS MiB with", "without")
@@ -89,7 +89,7 @@ func (c Curve) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "**%s**, %s\n\n| %s |\n|%s\n", c.title(), c.Fixed, strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
 	for i, p := range c.Points {
 		cells := []string{
-			c.Cause.size(p.X), spread(p.Runs, perCPUSecond, 0), spread(p.Runs, perSecond, 0), spread(p.Runs, rss, 0), spread(p.Runs, anon, 0),
+			c.Cause.size(p.X), spread(p.Runs, perCPUSecond, 0), spread(p.Runs, perSecond, 0), spread(p.Runs, brokerCPU, 1), spread(p.Runs, rss, 0), spread(p.Runs, anon, 0),
 			fmt.Sprintf("%.0f", median(p.Runs, files)), spread(p.Runs, firstCommit, 1),
 		}
 		if restarts {
