@@ -29,6 +29,9 @@ type batchRow struct {
 	order          uint64 // see sort
 }
 
+// spares are batches kept for the next wave: growing one from nothing copies it ten times.
+const spares = 6
+
 func (db *DB) newBatch(s *Store) *batch {
 	a := &db.applier
 	a.mu.Lock()
@@ -265,7 +268,7 @@ func (b *batch) finish(err error) {
 	a := &s.db.applier
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.spare) < 2 && cap(b.buf) <= 2*sliceBytes {
+	if len(a.spare) < spares && cap(b.buf) <= 2*sliceBytes {
 		b.store, b.marker = nil, nil
 		a.spare = append(a.spare, b)
 	}

@@ -30,10 +30,10 @@ type DBOptions struct {
 	// MinFree is kept free on the file system; with less, nothing is written. Default 256 MiB.
 	MinFree uint64
 	// ApplyInterval is the longest time between two starts of a wave of writes to disk.
-	// Longer: fewer writes of rows that change often. Default 5 s.
+	// Longer: fewer writes of rows that change often. Default 10 s.
 	ApplyInterval time.Duration
 	// MaxLag bounds the changelog records, of all stores together, that a restart after a
-	// kill has to replay; waves start early to keep it. Default 1,500,000.
+	// kill has to replay; waves start early to keep it. Default 4,000,000.
 	MaxLag int64
 	// Logger gets Badger's messages. Default: dropped.
 	Logger badger.Logger
@@ -53,10 +53,10 @@ func (o DBOptions) withDefaults() DBOptions {
 		o.MinFree = 256 << 20
 	}
 	if o.ApplyInterval <= 0 {
-		o.ApplyInterval = 5 * time.Second
+		o.ApplyInterval = 10 * time.Second
 	}
 	if o.MaxLag <= 0 {
-		o.MaxLag = 1_500_000
+		o.MaxLag = 4_000_000
 	}
 	if o.Logger == nil {
 		o.Logger = silent{}

@@ -34,8 +34,8 @@ func TestPrefetchOnlyLooks(t *testing.T) {
 		return n
 	}
 	rows = count()
-	// A slot may be taken by another key; with so few of them that is rare.
-	if n := s.Prefetch(keys); n < len(keys)*3/4 || n > len(keys) {
+	// All of them: who asks for rows ahead gives up for a while where few are found.
+	if n := s.Prefetch(keys); n != len(keys) {
 		t.Errorf("%d of %d rows found", n, len(keys))
 	}
 	if n := s.Prefetch(others); n != 0 {
@@ -73,7 +73,7 @@ func BenchmarkPrefetch(b *testing.B) {
 					keys[i] = fmt.Appendf(nil, "k%09d", i)
 				}
 				at, count := 0, uint64(0)
-				const records = 10_000
+				const records = 60_000
 				epoch := func() {
 					var next [ahead][]byte
 					var value [8]byte

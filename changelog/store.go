@@ -36,6 +36,7 @@ type Store struct {
 	seed   maphash.Seed
 	shards [shardCount]shard
 	memo   place // of the last Get
+	loaded byte  // see touchRow
 	order  *order
 	empty  gap
 

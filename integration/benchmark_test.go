@@ -83,7 +83,7 @@ func TestReadmeFiguresAreCompared(t *testing.T) {
 		{"results without figures", "# weir\n", true, 1},
 		{"another figure", strings.Replace(right, "| 1 (1-1) |", "| 2 (1-1) |", 1), true, 1},
 		{"a line more", strings.Replace(right, "\nText.\n\n## Next", "| pass | more |\n\n## Next", 1), true, 1},
-		{"a line less", strings.Replace(right, "|---|---|---|---|---|---|---|\n", "", 1), true, 2},
+		{"a line less", strings.Replace(right, "|---|---|---|---|---|---|---|---|\n", "", 1), true, 2},
 	} {
 		if got := compareTables(c.readme, r, c.measured); len(got) != c.wrong {
 			t.Errorf("%s: %d complaints, want %d: %q", c.name, len(got), c.wrong, got)

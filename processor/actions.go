@@ -120,6 +120,7 @@ func (l *lane) doBegin() {
 		l.tell(epoch.BeginFailed{Verdict: v})
 		return
 	}
+	l.work.began()
 	l.started, l.records, l.processed, l.reason, l.failed = l.now(), recordCount{}, 0, "", false
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }

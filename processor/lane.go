@@ -62,8 +62,9 @@ type lane struct {
 	since   time.Time // when the waiting began
 	stalled bool
 
-	started   time.Time   // of the open epoch
-	reason    string      // why the epoch is being aborted or in doubt, for the listener
+	started   time.Time // of the open epoch
+	reason    string    // why the epoch is being aborted or in doubt, for the listener
+	work      workTime
 	processed int64       // records taken from the queues in the open epoch
 	records   recordCount // of the epoch that is being settled
 	pace      pace
@@ -105,20 +106,7 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 		}
 	}
 	name := app.names.TransactionalID(w.instance, index)
-	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) {
-		return w.cfg.client(append(failpointOpts(),
-			kgo.TransactionalID(name),
-			kgo.TransactionTimeout(w.cfg.transactionTimeout),
-			kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			// No RecordDeliveryTimeout: the client measures it from the record's timestamp,
-			// which is event time here. The flush has a deadline instead.
-			kgo.ProducerBatchCompression(kgo.NoCompression()),
-			kgo.ProducerLinger(5*time.Millisecond),
-			kgo.MaxBufferedRecords(1<<20),
-			kgo.MaxBufferedBytes(256<<20),
-			kgo.ProducerBatchMaxBytes(1<<20),
-		)...)
-	}}
+	l.txn = &transaction{name: name, timeout: w.cfg.transactionTimeout, make: func() (*kgo.Client, error) { return w.cfg.producer(name) }}
 	return l
 }
 
@@ -184,6 +172,7 @@ func (l *lane) turn(ctx context.Context) {
 		l.group.client.PollRecords(over, pollRecords)
 		l.bracket = true
 	case !l.backlog() || l.machine.Phase() == epoch.Idle && !l.leaseHolds():
+		l.nap()
 		failpoint("poll")
 		pollCtx, done := l.inbox.polling(l.ctx, l.patience())
 		fetches = l.group.client.PollRecords(pollCtx, pollRecords)
@@ -220,17 +209,23 @@ func (l *lane) turn(ctx context.Context) {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
-		l.work()
+		began := l.now()
+		l.process()
+		l.work.add(l.now().Sub(began))
 	}
 	if l.machine.Phase() != epoch.Open || l.due() {
+		open, began := l.machine.Phase() == epoch.Open, l.now()
 		l.tell(epoch.Due{})
+		if open {
+			l.work.ended(l.now().Sub(began))
+		}
 	}
 }
 
 // patience is how long a poll may take.
 func (l *lane) patience() time.Duration {
 	if l.machine.Phase() == epoch.Open {
-		return max(l.started.Add(l.cfg.commitInterval).Sub(l.now()), 0)
+		return max(l.started.Add(l.work.span(l.cfg.commitInterval)).Sub(l.now()), 0)
 	}
 	return tickEvery
 }
@@ -240,7 +235,7 @@ func (l *lane) due() bool {
 	return l.wanted || l.stopping || l.late() || l.pace.spent(l.processed) || l.full()
 }
 
-func (l *lane) late() bool { return l.now().Sub(l.started) >= l.cfg.commitInterval }
+func (l *lane) late() bool { return l.now().Sub(l.started) >= l.work.span(l.cfg.commitInterval) }
 
 // full: the epoch's memory is at its limit.
 func (l *lane) full() bool {
@@ -381,8 +376,8 @@ func (l *lane) checkStops() {
 	}
 }
 
-// work processes queued records until the queues are empty or the epoch is due.
-func (l *lane) work() {
+// process takes queued records until the queues are empty or the epoch is due.
+func (l *lane) process() {
 	for left := len(l.order); left > 0; left-- {
 		if l.turnOf >= len(l.order) {
 			l.turnOf = 0

@@ -87,9 +87,10 @@ func Rack(name string) Option { return set(func(c *config) { c.rack = name }) }
 // producer of its own. Default: GOMAXPROCS.
 func Lanes(n int) Option { return set(func(c *config) { c.lanes = n }) }
 
-// CommitInterval is how long an epoch lasts: results are visible to read_committed readers
-// at its end. Shorter: lower latency, more transactions and more changelog records for
-// keys that change often. Default: 100 ms.
+// CommitInterval is the time from one commit of a lane to its next, the length of an epoch:
+// results are visible to read_committed readers at its end. A busy lane takes records for that
+// long and commits on top. Shorter: lower latency, more transactions and more changelog
+// records for keys that change often. Default: 100 ms.
 func CommitInterval(d time.Duration) Option { return set(func(c *config) { c.commitInterval = d }) }
 
 // CommitBytes ends an epoch early when its outputs and state changes of one lane reach this

@@ -33,8 +33,9 @@ func optionName(f any) string {
 }
 
 // Kafka passes options to the clients that a worker makes: batch and fetch sizes,
-// compression, dialers, hooks. Those that carry the guarantee are refused by name, see
-// ReservedOptions.
+// compression, dialers, hooks. Without them a lane's producer does not compress, and fills
+// batches of up to 1 MiB for half a commit interval, at most 50 ms. Those that carry the
+// guarantee are refused by name, see ReservedOptions.
 func Kafka(opts ...kgo.Opt) Option {
 	return optionFunc(func(c *config) error {
 		if err := refuseReserved(opts); err != nil {
@@ -127,6 +128,27 @@ const fetchBytes = 8 << 20
 func (c *config) client(extra ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append(c.clientOpts(), extra...)...)
 }
+
+// producer makes the transactional client of a lane. How it batches is the user's to change.
+func (c *config) producer(transactionalID string) (*kgo.Client, error) {
+	return kgo.NewClient(slices.Concat([]kgo.Opt{
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		// Nobody sees a record before its epoch ends, and the end flushes: what is sent early
+		// only spreads the load. Full batches do not wait.
+		kgo.ProducerLinger(min(c.commitInterval/2, lingerMax)),
+		kgo.MaxBufferedRecords(1 << 20),
+		kgo.MaxBufferedBytes(256 << 20),
+		kgo.ProducerBatchMaxBytes(1 << 20),
+	}, c.clientOpts(), failpointOpts(), []kgo.Opt{
+		// No RecordDeliveryTimeout: the client measures it from the record's timestamp, which
+		// is event time here. The flush has a deadline instead.
+		kgo.TransactionalID(transactionalID),
+		kgo.TransactionTimeout(c.transactionTimeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	})...)
+}
+
+const lingerMax = 50 * time.Millisecond
 
 func (c *config) clientOpts() []kgo.Opt {
 	opts := []kgo.Opt{

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,43 @@ func TestFetchesAreBounded(t *testing.T) {
 			t.Errorf("FetchMaxBytes is %v, want %d", got, test.want)
 		}
 		cl.Close()
+	}
+}
+
+// Some were accepted and had no effect: the producer's own settings came after them.
+func TestKafkaOptionsReachTheProducer(t *testing.T) {
+	opts := map[string]struct{ option, given, byDefault any }{
+		"ProducerLinger":        {kgo.ProducerLinger, 7 * time.Millisecond, 20 * time.Millisecond},
+		"ProducerBatchMaxBytes": {kgo.ProducerBatchMaxBytes, int32(2 << 20), int32(1 << 20)},
+		"MaxBufferedRecords":    {kgo.MaxBufferedRecords, int64(1000), int64(1 << 20)},
+		"MaxBufferedBytes":      {kgo.MaxBufferedBytes, int64(8 << 20), int64(256 << 20)},
+		"ProducerBatchCompression": {kgo.ProducerBatchCompression, []kgo.CompressionCodec{kgo.ZstdCompression()},
+			[]kgo.CompressionCodec{kgo.NoCompression()}},
+	}
+	given := Kafka(kgo.ProducerLinger(7*time.Millisecond), kgo.ProducerBatchMaxBytes(2<<20), kgo.MaxBufferedRecords(1000),
+		kgo.MaxBufferedBytes(8<<20), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	for _, with := range [][]Option{{CommitInterval(40 * time.Millisecond)}, {CommitInterval(40 * time.Millisecond), given}} {
+		c, err := newConfig(nil, with...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl, err := c.producer("app.lane")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		for name, o := range opts {
+			want := o.byDefault
+			if len(with) > 1 {
+				want = o.given
+			}
+			if got := cl.OptValue(o.option); !reflect.DeepEqual(got, want) {
+				t.Errorf("kgo.%s is %v (%T), want %v", name, got, got, want)
+			}
+		}
+		if id := cl.OptValue(kgo.TransactionalID); id != "app.lane" {
+			t.Errorf("transactional id is %v", id)
+		}
 	}
 }
 

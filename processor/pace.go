@@ -47,3 +47,28 @@ func (p *pace) spent(records int64) bool { return p.quota > 0 && records >= p.qu
 
 // rest is how long the lane still waits before it begins an epoch.
 func (p *pace) rest(now time.Time) time.Duration { return p.until.Sub(now) }
+
+// workTime is what a lane knows of the time that its epochs take. It is pure.
+type workTime struct {
+	busy, before time.Duration // spent on records in the open epoch and in the one before
+	ending       time.Duration // from the last record of an epoch to its commit, smoothed
+}
+
+func (w *workTime) began()              { w.before, w.busy = w.busy, 0 }
+func (w *workTime) add(d time.Duration) { w.busy += d }
+func (w *workTime) ended(took time.Duration) {
+	w.ending = (3*w.ending + took) / 4
+}
+
+// light says whether the lane has little to do: whatever gathers while it sleeps for half
+// of an epoch, it can process in the other half.
+func (w *workTime) light(interval time.Duration) bool { return max(w.busy, w.before) < interval/4 }
+
+// span is how long an epoch takes records, so that commits are one interval apart. A lane
+// with much to do uses the whole interval for records: its epochs should be few.
+func (w *workTime) span(interval time.Duration) time.Duration {
+	if !w.light(interval) {
+		return interval
+	}
+	return interval - min(w.ending, interval/4)
+}

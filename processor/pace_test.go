@@ -44,3 +44,36 @@ func TestPace(t *testing.T) {
 		t.Errorf("%+v: want no limit any more", p)
 	}
 }
+
+// Commits are to be one interval apart; the end of an epoch used to come on top of it. A lane
+// with much to do is not to have more epochs for that.
+func TestWorkTime(t *testing.T) {
+	const interval = 100 * time.Millisecond
+	for _, c := range []struct {
+		what         string
+		before, busy time.Duration
+		ending       []time.Duration
+		light        bool
+		span         time.Duration
+	}{
+		{"new", 0, 0, nil, true, interval},
+		{"idle", 0, 0, []time.Duration{8 * time.Millisecond}, true, 98 * time.Millisecond},
+		{"idle, one slow end", 0, 0, []time.Duration{8 * time.Millisecond, 8 * time.Millisecond, time.Second}, true, 75 * time.Millisecond},
+		{"a quarter of the time", 0, interval / 4, []time.Duration{8 * time.Millisecond}, false, interval},
+		{"a quarter of the time before", interval / 4, 0, []time.Duration{8 * time.Millisecond}, false, interval},
+		{"less than that", interval / 5, interval / 5, []time.Duration{8 * time.Millisecond}, true, 98 * time.Millisecond},
+	} {
+		var w workTime
+		w.began()
+		w.add(c.before)
+		w.began()
+		w.add(c.busy / 2)
+		w.add(c.busy / 2)
+		for _, d := range c.ending {
+			w.ended(d)
+		}
+		if light, span := w.light(interval), w.span(interval); light != c.light || span != c.span {
+			t.Errorf("%s: light %v, takes records for %s; want %v, %s", c.what, light, span, c.light, c.span)
+		}
+	}
+}

@@ -14,7 +14,23 @@ import (
 const (
 	heldAbove = 1000        // records: no queue of fewer is long
 	heldAfter = time.Second // a task that would need longer for its queue is slow
+
+	napMin = time.Millisecond // shorter ones are not worth it
+	napMax = 50 * time.Millisecond
 )
+
+// nap lets records gather. A poll returns what somebody has just written and has the client
+// fetch the next batch, many hundred times a second, for results that nobody sees before the
+// epoch ends. So a lane that has little to do sleeps for half of the time that is left, again
+// and again, and polls as it comes in the end only. A push wakes it.
+func (l *lane) nap() {
+	if l.machine.Phase() != epoch.Open || !l.work.light(l.cfg.commitInterval) {
+		return
+	}
+	if d := min(l.patience()/2, napMax); d >= napMin {
+		l.inbox.wait(l.ctx, d)
+	}
+}
 
 // noWait makes a poll return with what there is: to the client, no context means that.
 var noWait context.Context

@@ -325,7 +325,7 @@ func (t *runningTask) prefetch() {
 	for _, s := range t.stores {
 		found += s.Prefetch(t.keys[:n])
 	}
-	if found < n/2 {
+	if found < n/4 {
 		t.ahead = t.read + blind
 	}
 }

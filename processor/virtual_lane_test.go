@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-stream/weir/processor"
 	"github.com/weir-stream/weir/topology"
@@ -28,6 +30,15 @@ type bubble struct {
 	dial kgo.Opt
 	cl   *kgo.Client
 	log  *lines
+
+	fetches atomic.Int64 // sent by the worker
+}
+
+// OnBrokerWrite is called by the worker's clients.
+func (b *bubble) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == kmsg.Fetch.Int16() {
+		b.fetches.Add(1)
+	}
 }
 
 func newBubble(t *testing.T) *bubble {
@@ -47,7 +58,7 @@ func newBubble(t *testing.T) *bubble {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	return &bubble{t, ctx, c, dial, cl, new(lines)}
+	return &bubble{T: t, ctx: ctx, c: c, dial: dial, cl: cl, log: new(lines)}
 }
 
 // send writes a record to a partition of in.
@@ -74,7 +85,7 @@ func (b *bubble) run(takes func(key string) time.Duration, events *processor.Lis
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() {
-		done <- processor.Run(ctx, plan, processor.Brokers("localhost:9092"), processor.Kafka(b.dial), processor.StateDir(b.TempDir()),
+		done <- processor.Run(ctx, plan, processor.Brokers("localhost:9092"), processor.Kafka(b.dial, kgo.WithHooks(b)), processor.StateDir(b.TempDir()),
 			processor.Lanes(1), processor.Events(events), processor.Logger(zerolog.New(io.MultiWriter(b.log)).Level(zerolog.InfoLevel)))
 	}()
 	return func() error { cancel(); return <-done }
@@ -154,6 +165,46 @@ func TestVirtualSlowTaskDoesNotHoldUpOthers(t *testing.T) {
 			t.Errorf("a record of the quick task waited %s", worst)
 		}
 	})
+}
+
+// A lane fetched each record as soon as somebody had written it, for results that nobody saw
+// before the end of the epoch: at 20,000 records per second that was most of its CPU. With
+// little to do it lets them gather; with much to do it does not, or it would be late.
+func TestVirtualLaneWithLittleToDoFetchesSeldom(t *testing.T) {
+	const n, every = 1000, 2 * time.Millisecond
+	for takes, seldom := range map[time.Duration]bool{0: true, every / 2: false} {
+		t.Run(takes.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBubble(t)
+				stop := b.run(func(string) time.Duration { return takes }, &processor.Listener{})
+				seen := 0
+				come := func(want int) {
+					for seen < want && b.ctx.Err() == nil {
+						seen += b.cl.PollFetches(b.ctx).NumRecords()
+					}
+				}
+				b.send(0, "first")
+				come(1)
+				before := b.fetches.Load()
+				go func() {
+					for i := range n {
+						time.Sleep(every) // virtual
+						if err := b.cl.ProduceSync(b.ctx, &kgo.Record{Topic: "in", Key: fmt.Append(nil, i), Value: []byte("v")}).FirstErr(); err != nil {
+							b.Error(err)
+						}
+					}
+				}()
+				come(1 + n)
+				fetches := b.fetches.Load() - before
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				if seen != 1+n || seldom != (fetches < n/4) {
+					t.Errorf("%d of %d records came out, %d fetches; want fewer than %d: %v", seen, 1+n, fetches, n/4, seldom)
+				}
+			})
+		})
+	}
 }
 
 // A worker whose brokers were gone could not be stopped: what was in doubt was asked for

@@ -96,7 +96,7 @@ func TestBenchRun(t *testing.T) {
 	}
 	bench(cli.ExitDone, "load", "--topic", "in", "--records", "20000", "--keys", "300", "--partitions", "2")
 	for _, w := range workloads {
-		got := bench(cli.ExitDone, "worker", "--workload", w, "--app", "bench-"+w, "--in", "in", "--out", "out-"+w, "--state-dir", t.TempDir(), "--until-idle", "1s")
+		got := bench(cli.ExitDone, "worker", "--workload", w, "--app", "bench-"+w, "--in", "in", "--out", "out-"+w, "--state-dir", t.TempDir(), "--instance", "w", "--until-idle", "1s")
 		if got["records"] != 20_000.0 || got["aborts"] != 0.0 || got["commits"].(float64) < 1 || got["cpu_seconds"].(float64) <= 0 || got["max_rss_bytes"].(float64) < 1<<20 || len(got) != 12 ||
 			got["ready_seconds"].(float64) <= 0 || got["restored_seconds"].(float64) <= 0 || got["first_commit_seconds"].(float64) <= got["ready_seconds"].(float64) {
 			t.Errorf("%s: %v", w, got)
@@ -108,7 +108,21 @@ func TestBenchRun(t *testing.T) {
 	if got := bench(cli.ExitFound, "verify", "--workload", "window", "--in", "in", "--out", "out-count"); got["lost"] != 20_000.0 || got["wrong"] != 20_000.0 {
 		t.Errorf("another's output: %v", got)
 	}
-	code, _, errs := weir(testContext(t), "", "bench", "worker", "--in", "nowhere", "--brokers", broker, "--state-dir", t.TempDir())
+	// The same member once more, without its state: what the run before left in the changelog is read.
+	code, out, errs := weir(testContext(t), "", "bench", "worker", "--app", "bench-count", "--in", "in", "--out", "out-count", "--state-dir", t.TempDir(),
+		"--instance", "w", "--tell-restores", "--until-idle", "1s", "--brokers", broker)
+	var restored, lines int64
+	for line := range strings.Lines(out) {
+		var r benchRestore
+		if err := json.Unmarshal([]byte(line), &r); err != nil || r.Ended < r.Began {
+			t.Errorf("%q: %v", line, err)
+		}
+		restored, lines = restored+r.Restored, lines+1
+	}
+	if code != cli.ExitDone || lines != 3 || restored < 300 {
+		t.Errorf("restored: exit code %d, %d records in %d lines, want 300 or more in 3\n%s\n%s", code, restored, lines, out, errs)
+	}
+	code, _, errs = weir(testContext(t), "", "bench", "worker", "--in", "nowhere", "--brokers", broker, "--state-dir", t.TempDir())
 	if code != cli.ExitCould || !strings.Contains(errs, "fill it with: weir bench load --topic nowhere") {
 		t.Errorf("no input: exit code %d, %q", code, errs)
 	}

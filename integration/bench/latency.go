@@ -16,14 +16,14 @@ import (
 	"github.com/weir-stream/weir/integration/bench/report"
 )
 
-// latencies measures all systems at the interval of the benchmark, and weir at a quarter of it. Tuned settings are for
-// throughput and left out.
+// latencies measures all systems at the interval of the benchmark, and weir at a quarter of it. Settings for
+// throughput are left out.
 func (b *bench) latencies(ctx context.Context, workload string) ([]report.Latency, error) {
 	var out []report.Latency
 	for _, s := range b.systems {
 		intervals := []time.Duration{b.interval}
 		switch s.name {
-		case report.StreamsTuned:
+		case report.WeirSlow, report.StreamsTuned, report.FlinkTuned:
 			continue
 		case report.Weir:
 			intervals = append(intervals, b.interval/4)

@@ -1,11 +1,11 @@
-// Bench measures weir beside Kafka Streams, which does the same work in streams/: one real broker, the same input, the
-// systems in turn, each output verified. `make bench` builds what it needs and runs it:
+// Bench measures weir beside Kafka Streams and Flink, which do the same work in streams/ and flink/: one real broker, the
+// same input, the systems in turn, each output verified. `make bench` builds what it needs and runs it:
 //
 //	go run ./integration/bench -records 2000000 -rounds 3 -json results.json
 //
 // Each run is a fresh process, application, state directory and output topic. CPU is user and system time of the whole
 // process, from its start to its end, Java's warm-up included; seconds are those from the first to the last committed
-// record. The broker lives on and is warm.
+// record. The broker lives on and is warm. After throughput come latency and what kills cost (recover.go).
 package main
 
 import (
@@ -45,6 +45,7 @@ type settings struct {
 	systems       string
 	interval      time.Duration
 	latency       time.Duration
+	recovery      int
 	json          string
 	scale         bool
 	curves, page  string
@@ -56,12 +57,13 @@ func main() {
 	var s settings
 	flag.Int64Var(&s.records, "records", 2_000_000, "records of each input")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds, in each of which every system runs once")
-	flag.IntVar(&s.lanes, "lanes", runtime.NumCPU(), "lanes of weir, threads of Kafka Streams")
+	flag.IntVar(&s.lanes, "lanes", runtime.NumCPU(), "lanes of weir, threads of Kafka Streams, slots of Flink")
 	flag.StringVar(&s.workloads, "workloads", "pass,count,window,rekey", "which ones, separated by commas")
-	flag.StringVar(&s.systems, "systems", "weir,streams,tuned", "which ones, separated by commas")
+	flag.StringVar(&s.systems, "systems", "weir,slow,streams,tuned,flink,flinktuned", "which ones, separated by commas")
 	flag.DurationVar(&s.interval, "interval", 100*time.Millisecond, "between commits")
 	flag.DurationVar(&s.latency, "latency", 20*time.Second, "how long latency is measured for each system, after half as long again; 0: not at all")
-	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured")
+	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured, and while workers are killed")
+	flag.IntVar(&s.recovery, "recovery", 3, "rounds, in each of which every system is killed and started again twice; 0: not at all")
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
 	flag.BoolVar(&s.scale, "scale", false, "measure how weir's cost grows instead; -json is added to, curve by curve")
 	flag.StringVar(&s.curves, "curves", allCurves(), "which ones, separated by commas")
@@ -83,8 +85,8 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) (err error) {
-	if s.records < 1 || s.rounds < 0 || s.rate < 1 {
-		return errors.New("-records and -rate are 1 or more, -rounds is 0 or more")
+	if s.records < 1 || s.rounds < 0 || s.recovery < 0 || s.rate < 1 {
+		return errors.New("-records and -rate are 1 or more, -rounds and -recovery are 0 or more")
 	}
 	systems, err := chosen(strings.Split(s.systems, ","))
 	if err != nil {
@@ -116,10 +118,10 @@ func run(ctx context.Context, s settings) (err error) {
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,
 	}
 	workloads := strings.Split(s.workloads, ",")
+	if err := b.warm(ctx); err != nil {
+		return fmt.Errorf("warm the broker: %w", err)
+	}
 	if s.rounds > 0 {
-		if err := b.warm(ctx); err != nil {
-			return fmt.Errorf("warm the broker: %w", err)
-		}
 		for _, r := range rows {
 			if !slices.Contains(workloads, r.workload) {
 				continue
@@ -141,6 +143,11 @@ func run(ctx context.Context, s settings) (err error) {
 				return fmt.Errorf("latency of %s: %w", workload, err)
 			}
 			result.Latency = append(result.Latency, measured...)
+		}
+	}
+	if s.recovery > 0 && slices.Contains(workloads, "count") {
+		if result.Recovery, err = b.recoveries(ctx); err != nil {
+			return fmt.Errorf("recovery: %w", err)
 		}
 	}
 	fmt.Print(result.Markdown())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (b *bench) measure(ctx context.Context, r row) ([]report.Row, error) {
 	}
 	out := make([]report.Row, len(b.systems))
 	for i, s := range b.systems {
-		out[i] = report.Row{Workload: r.workload, Keys: r.keys, System: s.name}
+		out[i] = report.Row{Workload: r.workload, Keys: r.keys, System: s.name, Interval: s.interval.Milliseconds()}
 	}
 	for round := range b.rounds {
 		for i, s := range b.systems {
@@ -84,7 +85,7 @@ func (b *bench) job(workload, in string, interval, idle time.Duration) job {
 
 // once runs one system over a whole input, verifies what it wrote and removes it.
 func (b *bench) once(ctx context.Context, s system, r row, in string, records int64) (report.Run, error) {
-	j := b.job(r.workload, in, b.interval, 3*time.Second)
+	j := b.job(r.workload, in, cmp.Or(s.interval, b.interval), 3*time.Second)
 	j.records = records
 	if err := b.create(ctx, j.out); err != nil {
 		return report.Run{}, err

@@ -33,16 +33,31 @@ type system struct {
 	flag    string // as it is chosen on the command line
 	name    string // as it appears in the report
 	command func(job) []string
+	// interval between commits while throughput is measured; 0: that of the benchmark.
+	interval time.Duration
 }
 
 var systems = []system{
-	{"weir", report.Weir, weirCommand},
-	{"streams", report.Streams, func(j job) []string { return streamsCommand(j) }},
-	{"tuned", report.StreamsTuned, func(j job) []string { return streamsCommand(j, tuned...) }},
+	{"weir", report.Weir, weirCommand, 0},
+	{"slow", report.WeirSlow, weirCommand, slowCommits},
+	{"streams", report.Streams, func(j job) []string { return streamsCommand(j) }, 0},
+	{"tuned", report.StreamsTuned, func(j job) []string { return streamsCommand(j, tuned...) }, 0},
+	{"flink", report.Flink, func(j job) []string { return flinkCommand(j) }, flinkCheckpoints},
+	{"flinktuned", report.FlinkTuned, func(j job) []string { return flinkCommand(j, tunedFlink...) }, flinkCheckpoints},
 }
 
 // tuned is what people set when Kafka Streams is too slow for them.
 var tuned = []string{"producer.batch.size=131072", "producer.buffer.memory=67108864", "max.poll.records=5000", "buffered.records.per.partition=5000"}
+
+// tunedFlink is the same for Flink, with larger fetches and without its copies of each record between operators.
+var tunedFlink = []string{"producer.linger.ms=20", "producer.batch.size=131072", "producer.buffer.memory=67108864",
+	"consumer.max.partition.fetch.bytes=4194304", "consumer.max.poll.records=5000", "pipeline.object-reuse=true"}
+
+// slowCommits show what weir loses by the interval of the benchmark.
+const slowCommits = time.Second
+
+// flinkCheckpoints are further apart than the others' commits: each asks every operator for a snapshot and waits for all.
+const flinkCheckpoints = time.Second
 
 func chosen(flags []string) ([]system, error) {
 	var found []system
@@ -52,7 +67,7 @@ func chosen(flags []string) ([]system, error) {
 		}
 	}
 	if len(found) < len(flags) {
-		return nil, fmt.Errorf("-systems %s: use some of weir, streams, tuned", strings.Join(flags, ","))
+		return nil, fmt.Errorf("-systems %s: use some of weir, slow, streams, tuned, flink, flinktuned", strings.Join(flags, ","))
 	}
 	return found, nil
 }
@@ -66,18 +81,25 @@ func weirCommand(j job) []string {
 		"--lanes", strconv.Itoa(j.lanes), "--until-idle", j.idle.String()}
 }
 
-// streamsCommand gives Java a heap of 1 GiB, as its own default, a quarter of the machine, says nothing about what it needs.
-func streamsCommand(j job, more ...string) []string {
-	const built = "bin/streams"
+func streamsCommand(j job, more ...string) []string { return javaCommand("bin/streams", nil, j, more) }
+
+// flinkCommand opens what Flink's own start scripts open, as far as these jobs can use it.
+func flinkCommand(j job, more ...string) []string {
+	opens := []string{"--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED"}
+	return javaCommand("bin/flink", opens, j, more)
+}
+
+// javaCommand gives Java a heap of 1 GiB, as its own default, a quarter of the machine, says nothing about what is needed.
+func javaCommand(built string, flags []string, j job, more []string) []string {
 	java := "java"
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		java = filepath.Join(home, "bin", "java")
 	}
-	return append([]string{java, "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+	return slices.Concat([]string{java, "-Xmx1g"}, flags, []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 		"-cp", built + "/classes:" + built + "/lib/*", "Peer",
 		"workload=" + j.workload, "brokers=" + j.brokers, "app=" + j.app, "in=" + j.in, "out=" + j.out, "state=" + j.state,
 		"interval=" + strconv.FormatInt(j.interval.Milliseconds(), 10), "lanes=" + strconv.Itoa(j.lanes),
-		"records=" + strconv.FormatInt(j.records, 10), "idle=" + strconv.FormatInt(j.idle.Milliseconds(), 10)}, more...)
+		"records=" + strconv.FormatInt(j.records, 10), "idle=" + strconv.FormatInt(j.idle.Milliseconds(), 10)}, more)
 }
 
 // worker is a running job.
@@ -104,16 +126,20 @@ func (s system) start(ctx context.Context, j job) (*worker, error) {
 	return w, nil
 }
 
-// wait gives what the worker printed at its end.
+// wait gives what the worker printed last. The kernel tells its CPU time, which is the same measure for all and knows
+// of what came before main and after the line was printed.
 func (w *worker) wait() (report.Run, error) {
 	var r report.Run
 	<-w.done
 	if w.err != nil {
 		return r, fmt.Errorf("%s: %w\n%.4000s", w.cmd.Args[0], w.err, w.errors.String())
 	}
-	if err := json.Unmarshal(w.out.Bytes(), &r); err != nil {
+	printed := bytes.TrimSpace(w.out.Bytes())
+	if err := json.Unmarshal(printed[bytes.LastIndexByte(printed, '\n')+1:], &r); err != nil {
 		return r, fmt.Errorf("%s printed %.200q: %w", w.cmd.Args[0], w.out.String(), err)
 	}
+	user, system := w.cmd.ProcessState.UserTime(), w.cmd.ProcessState.SystemTime()
+	r.UserSeconds, r.SystemSeconds, r.CPUSeconds = user.Seconds(), system.Seconds(), (user + system).Seconds()
 	return r, nil
 }
 

@@ -1,4 +1,3 @@
-// Package report is what a run of the benchmark found: its JSON, and the table that README.md shows.
 package report
 
 import (
@@ -12,42 +11,49 @@ import (
 
 // Report is one run of the benchmark. Figures are as measured; tables round them.
 type Report struct {
-	Machine  string    `json:"machine"` // CPUs and system
-	Kafka    string    `json:"kafka"`
-	Records  int64     `json:"records"`     // of each run, 100 bytes of value, uncompressed
-	Interval int64     `json:"interval_ms"` // between commits
-	Lanes    int       `json:"lanes"`
-	Rows     []Row     `json:"rows"`
-	Latency  []Latency `json:"latency"`
+	Machine  string     `json:"machine"` // CPUs and system
+	Kafka    string     `json:"kafka"`
+	Records  int64      `json:"records"`     // of each run, 100 bytes of value, uncompressed
+	Interval int64      `json:"interval_ms"` // between commits
+	Lanes    int        `json:"lanes"`
+	Rows     []Row      `json:"rows"`
+	Latency  []Latency  `json:"latency"`
+	Recovery []Recovery `json:"recovery,omitempty"`
 }
 
 // Row is one system on one workload, all rounds.
 type Row struct {
 	Workload string `json:"workload"`
 	Keys     int64  `json:"keys"`
-	System   string `json:"system"` // one of [Systems]
+	System   string `json:"system"`                // one of [Systems]
+	Interval int64  `json:"interval_ms,omitempty"` // between commits, where it is not the report's
 	Runs     []Run  `json:"runs"`
 }
 
 // Systems are what is compared, in the order of the tables. "tuned" has larger producer batches and fetches.
-var Systems = []string{Weir, Streams, StreamsTuned}
+var Systems = []string{Weir, WeirSlow, Streams, StreamsTuned, Flink, FlinkTuned}
 
 // Names of the systems.
 const (
 	Weir         = "weir"
+	WeirSlow     = "weir, commits every second" // beside weir alone
 	Streams      = "Kafka Streams"
 	StreamsTuned = "Kafka Streams, tuned"
+	Flink        = "Flink"
+	FlinkTuned   = "Flink, tuned"
 )
 
 // Run is one verified run of one worker process.
 type Run struct {
-	Records     int64   `json:"records"`
-	Seconds     float64 `json:"seconds"`     // from the first to the last committed record
-	CPUSeconds  float64 `json:"cpu_seconds"` // user and system, whole life of the worker process
-	BrokerCPU   float64 `json:"broker_cpu_seconds"`
-	MaxRSSBytes int64   `json:"max_rss_bytes"`
-	Commits     int64   `json:"commits"`
-	Aborts      int64   `json:"aborts"`
+	Records       int64   `json:"records"`
+	Seconds       float64 `json:"seconds"`                      // from the first to the last committed record
+	CPUSeconds    float64 `json:"cpu_seconds"`                  // user and system, whole life of the worker process
+	UserSeconds   float64 `json:"user_cpu_seconds,omitempty"`   // absent in older files
+	SystemSeconds float64 `json:"system_cpu_seconds,omitempty"` // absent in older files
+	BrokerCPU     float64 `json:"broker_cpu_seconds"`
+	MaxRSSBytes   int64   `json:"max_rss_bytes"`
+	Commits       int64   `json:"commits"`
+	Aborts        int64   `json:"aborts"`
 }
 
 // Latency is from the time at which a record was due to its sight by a read_committed reader of the output.
@@ -105,11 +111,29 @@ func FigureOf[R any](runs []R, value func(R) float64) Figure {
 // What the tables show of a run.
 func perSecond(r Run) float64    { return float64(r.Records) / r.Seconds }
 func perCPUSecond(r Run) float64 { return float64(r.Records) / r.CPUSeconds }
+func userCPU(r Run) float64      { return r.UserSeconds * 1e6 / float64(r.Records) }
+func systemCPU(r Run) float64    { return r.SystemSeconds * 1e6 / float64(r.Records) }
 func rss(r Run) float64          { return float64(r.MaxRSSBytes) / (1 << 20) }
 func brokerCPU(r Run) float64    { return r.BrokerCPU * 1e6 / float64(r.Records) }
 
 func thousands(f Figure) string {
 	return fmt.Sprintf("%.0f (%.0f-%.0f)", f.Median/1e3, f.Min/1e3, f.Max/1e3)
+}
+
+// workerCPU is user + system time per record; their sum where a file does not have them apart.
+func workerCPU(runs []Run) string {
+	if user := FigureOf(runs, userCPU); user.Max > 0 {
+		return fmt.Sprintf("%.2f + %.2f", user.Median, FigureOf(runs, systemCPU).Median)
+	}
+	return fmt.Sprintf("%.2f", 1e6/FigureOf(runs, perCPUSecond).Median)
+}
+
+// name is the system, and what the report says of all rows where it is not true of this one.
+func (r Row) name() string {
+	if r.Interval == 0 {
+		return r.System
+	}
+	return fmt.Sprintf("%s, commits every %d ms", r.System, r.Interval)
 }
 
 func keysName(n int64) string {
@@ -119,22 +143,28 @@ func keysName(n int64) string {
 	return fmt.Sprintf("%d K keys", n/1000)
 }
 
-// Markdown is the table of README.md: medians, with the smallest and the largest of the rounds in brackets.
+// Markdown are the tables of README.md: medians, with the smallest and the largest of the rounds in brackets.
 func (r Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
-	fmt.Fprintf(&b, "|---|---|---|---|---|---|---|\n")
+	if len(r.Rows) > 0 {
+		fmt.Fprintf(&b, "| workload | system | K records per worker CPU-second | worker CPU µs per record, user + system | K records/s | broker CPU µs per record | peak RSS MiB | weir is ahead by |\n")
+		fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|\n")
+	}
 	for _, row := range r.Rows {
+		if row.System == WeirSlow {
+			continue
+		}
 		ahead := ""
 		if ours, ok := r.row(row.Workload, row.Keys, Weir); ok && row.System != Weir {
 			ahead = fmt.Sprintf("%.1f per CPU-second, %.1f per second",
 				FigureOf(ours.Runs, perCPUSecond).Median/FigureOf(row.Runs, perCPUSecond).Median,
 				FigureOf(ours.Runs, perSecond).Median/FigureOf(row.Runs, perSecond).Median)
 		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.System,
-			thousands(FigureOf(row.Runs, perCPUSecond)), thousands(FigureOf(row.Runs, perSecond)),
+		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %s | %.1f | %.0f | %s |\n", row.Workload, keysName(row.Keys), row.name(),
+			thousands(FigureOf(row.Runs, perCPUSecond)), workerCPU(row.Runs), thousands(FigureOf(row.Runs, perSecond)),
 			FigureOf(row.Runs, brokerCPU).Median, FigureOf(row.Runs, rss).Max, ahead)
 	}
+	b.WriteString(r.lossTable())
 	if len(r.Latency) > 0 {
 		fmt.Fprintf(&b, "\n| workload | system | commits every | p50 | p99 | p99.9 | cores |\n|---|---|---|---|---|---|---|\n")
 		for _, l := range r.Latency {
@@ -142,6 +172,7 @@ func (r Report) Markdown() string {
 				l.Workload, l.Rate/1000, l.System, l.Interval, l.P50, l.P99, l.P999, l.Cores)
 		}
 	}
+	b.WriteString(r.recoveryTable())
 	return b.String()
 }
 

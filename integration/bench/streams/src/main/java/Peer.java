@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 
 import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
@@ -24,6 +25,7 @@ import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.processor.internals.DefaultKafkaClientSupplier;
 
 /**
@@ -31,9 +33,10 @@ import org.apache.kafka.streams.processor.internals.DefaultKafkaClientSupplier;
  * caches so that every update is emitted, which is what weir does.
  *
  * Arguments are name=value: brokers, workload, in, out, app, lanes, interval (ms), state (directory), records (of the
- * input), idle (ms without a commit after which it ends when so many are committed; 0: at SIGTERM only). What else has a
- * dot in its name is a setting of Kafka Streams. A rebalance may take seconds, so silence alone does not mean the end.
- * At the end it prints one line of JSON like that of weir's worker.
+ * input), idle (ms without a commit after which it ends when so many are committed; 0: at SIGTERM only), restores (with
+ * any value: a line of JSON is printed for each store that was restored). What else has a dot in its name is a setting of
+ * Kafka Streams. A rebalance may take seconds, so silence alone does not mean the end. At the end it prints one line of
+ * JSON like that of weir's worker, without CPU time, which is measured from outside.
  */
 public final class Peer {
     private static final long WINDOW_MS = 10_000;
@@ -67,10 +70,9 @@ public final class Peer {
         }
 
         synchronized String line() throws Exception {
-            var os = (com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean();
             return String.format(java.util.Locale.ROOT,
-                "{\"records\":%d,\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"max_rss_bytes\":%d,\"commits\":%d,\"aborts\":0}",
-                records(), (last - first) / 1e9, os.getProcessCpuTime() / 1e9, peakRss(), commits);
+                "{\"records\":%d,\"seconds\":%.6f,\"max_rss_bytes\":%d,\"commits\":%d,\"aborts\":0}",
+                records(), (last - first) / 1e9, peakRss(), commits);
         }
     }
 
@@ -114,6 +116,27 @@ public final class Peer {
         public void abortTransaction() {
             open.clear();
             super.abortTransaction();
+        }
+    }
+
+    /** Prints a line of JSON for each store that was restored, like weir's worker. */
+    private static final class Restores implements StateRestoreListener {
+        private final Map<TopicPartition, Long> began = new ConcurrentHashMap<>();
+
+        @Override
+        public void onRestoreStart(TopicPartition changelog, String store, long from, long to) {
+            began.put(changelog, System.currentTimeMillis());
+        }
+
+        @Override
+        public void onBatchRestored(TopicPartition changelog, String store, long end, long records) {
+        }
+
+        @Override
+        public void onRestoreEnd(TopicPartition changelog, String store, long records) {
+            System.out.println(String.format(java.util.Locale.ROOT, "{\"restored\":%d,\"began_ms\":%d,\"ended_ms\":%d}",
+                records, began.get(changelog), System.currentTimeMillis()));
+            System.out.flush();
         }
     }
 
@@ -188,6 +211,9 @@ public final class Peer {
         };
         var streams = new KafkaStreams(topology(a.get("workload"), a.get("in"), a.get("out")).build(), p, supplier);
         var end = new CountDownLatch(1);
+        if (a.containsKey("restores")) {
+            streams.setGlobalStateRestoreListener(new Restores());
+        }
         streams.setUncaughtExceptionHandler(e -> {
             e.printStackTrace();
             Runtime.getRuntime().halt(1);
