@@ -10,7 +10,7 @@ UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
 # How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
 # of `make bench`: how many records each input has, how many rounds there are, how many of kills, what runs, on what, where the
-# results go.
+# results go; with SCALE=1 which CURVES, and the page that shows them.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
@@ -18,8 +18,11 @@ RECORDS ?= 2000000
 ROUNDS ?= 3
 RECOVERY ?= 3
 WORKLOADS ?= pass,count,window,rekey
+SCALE ?=
+PAGE ?=
+CURVES ?= tasks,keys,workers,state,skew,interval
 SYSTEMS ?= weir,slow,streams,tuned,flink,flinktuned
-JSON ?= bin/bench.json
+JSON ?= bin/$(if $(SCALE),scale,bench).json
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -60,12 +63,18 @@ recovery: ## what kills cost, as in bench, but of weir alone: RECORDS, RECOVERY 
 	$(GO) build -o bin/weir ./cmd/weir
 	$(GO) run ./integration/bench -systems weir -rounds 0 -latency 0 -recovery $(RECOVERY) -records $(RECORDS)
 
-# Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour.
-bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results
+# Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour;
+# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour.
+bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES
 	$(GO) build -o bin/weir ./cmd/weir
+ifeq ($(SCALE),)
 	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
 	cd integration/bench/flink && mvn -B -q compile dependency:copy-dependencies
 	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -systems $(SYSTEMS) -recovery $(RECOVERY) -json $(JSON)
+else
+	$(GO) run ./integration/bench -scale -records $(RECORDS) -rounds $(ROUNDS) -curves $(CURVES) -json $(JSON)
+	$(GO) run ./integration/bench -draw -json $(JSON)$(if $(PAGE), -page $(PAGE))
+endif
 
 microbench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)

@@ -41,6 +41,8 @@ type DBOptions struct {
 	Now func() time.Time
 	// Boot is the id of the machine's current life. Default: the kernel's boot id.
 	Boot string
+
+	tune func(badger.Options) badger.Options // by benchmarks
 }
 
 func (o DBOptions) withDefaults() DBOptions {
@@ -64,6 +66,9 @@ func (o DBOptions) withDefaults() DBOptions {
 	}
 	if o.Boot == "" {
 		o.Boot = bootID()
+	}
+	if o.tune == nil {
+		o.tune = func(b badger.Options) badger.Options { return b }
 	}
 	return o
 }
@@ -150,7 +155,7 @@ func Open(opt DBOptions) (*DB, error) {
 	if err := db.checkFree(); err != nil {
 		return nil, errors.Join(err, dir.close(false))
 	}
-	if db.badger, err = openRows(dir, opt.Logger); err != nil {
+	if db.badger, err = openRows(dir, opt); err != nil {
 		if refused := probe(dir.rows()); refused != nil {
 			err = refused // Badger gives the text of such an error only
 		}
@@ -167,8 +172,9 @@ func Open(opt DBOptions) (*DB, error) {
 // kernel has in memory. It would serve a flipped bit as it is: it looks at no checksum when
 // it reads, and told to do so its iterators end early instead of saying why. What is
 // damaged is removed, as after a crash of the machine; the changelog has it.
-func openRows(dir *stateDir, logger badger.Logger) (*badger.DB, error) {
-	db, err := badger.OpenManaged(badgerOptions(dir.rows(), logger))
+func openRows(dir *stateDir, opt DBOptions) (*badger.DB, error) {
+	rows := opt.tune(badgerOptions(dir.rows(), opt.Logger))
+	db, err := badger.OpenManaged(rows)
 	if err != nil {
 		return nil, err
 	}
@@ -176,12 +182,12 @@ func openRows(dir *stateDir, logger badger.Logger) (*badger.DB, error) {
 	if damage == nil {
 		return db, nil
 	}
-	logger.Warningf("state directory %s: rows are damaged, and rebuilt from Kafka: %v", dir.path, damage)
+	opt.Logger.Warningf("state directory %s: rows are damaged, and rebuilt from Kafka: %v", dir.path, damage)
 	_ = db.Close() // of rows that go
 	if err := os.RemoveAll(dir.rows()); err != nil {
 		return nil, err
 	}
-	return badger.OpenManaged(badgerOptions(dir.rows(), logger))
+	return badger.OpenManaged(rows)
 }
 
 // verifyRows compares the checksums. Lengths inside a block are damaged like anything

@@ -16,6 +16,7 @@ const (
 	zerolog = "github.com/rs/zerolog"
 	badger  = "github.com/dgraph-io/badger/v4"
 	goavro  = "github.com/linkedin/goavro/v2"
+	plot    = "gonum.org/v1/plot"
 )
 
 // A rung says what the packages below a path may import directly, outside of their tests. The longest path that fits a
@@ -62,6 +63,7 @@ var ladder = []rung{
 var carriers = map[string][]string{
 	kfake:   {"processor/embedded", "cmd", "integration"},
 	goavro:  {"topology/avro", "cmd", "integration"},
+	plot:    {"integration"},
 	zerolog: {"processor", "cmd", "integration"},
 	badger:  {"changelog", "processor", "cmd", "integration"},
 	kgo:     {"changelog", "processor", "cmd", "integration"},
@@ -173,6 +175,7 @@ func TestLadderRefuses(t *testing.T) {
 		{"processor/internal/epoch", "sync/atomic"},
 		{"processor/internal/assign", "context"},
 		{"processor/internal/epoch", kgo},
+		{"processor/cli", plot},
 		{"processor/cli", module + "/integration/kafkatest"},
 		{"processor", module + "/cmd/weir"},
 	} {

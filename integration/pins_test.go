@@ -16,6 +16,7 @@ var pins = []struct{ module, version, older string }{
 	{"github.com/dgraph-io/badger/v4", "v4.9.6", "brings deleted keys back (4.9.3, 4.9.4)"},
 	{"github.com/linkedin/goavro/v2", "v2.15.0", ""},
 	{"github.com/rs/zerolog", "v1.35.1", ""},
+	{"gonum.org/v1/plot", "v0.17.0", ""},
 }
 
 // olderThan compares versions without pre-release, and pseudo-versions of v0.0.0 by their time.

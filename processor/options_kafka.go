@@ -120,6 +120,10 @@ func sameValues(a, b []any) bool {
 	return true
 }
 
+// fetchBytes bounds what one answer of a broker brings, over all partitions. The client's default, 50 MiB, comes to a
+// megabyte for each partition up to fifty, and several times that as records: memory would grow with the tasks of a lane.
+const fetchBytes = 8 << 20
+
 // client makes every Kafka client of a worker.
 func (c *config) client(extra ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append(c.clientOpts(), extra...)...)
@@ -153,6 +157,7 @@ func (c *config) clientOpts() []kgo.Opt {
 		kgo.WithLogger(kafkaLog{c.log}),
 		kgo.DialTimeout(5 * time.Second),
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.FetchMaxBytes(fetchBytes),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 	}
 	if c.tls != nil {

@@ -48,6 +48,27 @@ func TestOtherKafkaOptionsPass(t *testing.T) {
 	}
 }
 
+// An answer to a fetch has a bound of ours, whatever the number of partitions, and a user's own goes before it.
+func TestFetchesAreBounded(t *testing.T) {
+	for _, test := range []struct {
+		opts []Option
+		want int32
+	}{{nil, fetchBytes}, {[]Option{Kafka(kgo.FetchMaxBytes(1 << 20))}, 1 << 20}} {
+		c, err := newConfig(nil, test.opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl, err := c.client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cl.OptValue(kgo.FetchMaxBytes); got != test.want {
+			t.Errorf("FetchMaxBytes is %v, want %d", got, test.want)
+		}
+		cl.Close()
+	}
+}
+
 // Some were accepted and had no effect: the producer's own settings came after them.
 func TestKafkaOptionsReachTheProducer(t *testing.T) {
 	opts := map[string]struct{ option, given, byDefault any }{

@@ -24,6 +24,7 @@ type load struct {
 	partitions  int32
 	seed        uint64
 	roundRobin  bool
+	hot         float64       // share of the records that have the first key
 	span        time.Duration // of the records' times
 	compression string
 }
@@ -69,6 +70,7 @@ workload window has a window for each 10 s of it.`,
 	f.Int32Var(&l.partitions, "partitions", 4, "partitions of the topic, if it is created")
 	f.Uint64Var(&l.seed, "seed", 1, "of the order of the keys")
 	f.BoolVar(&l.roundRobin, "round-robin", false, "one key after the other instead of random ones")
+	f.Float64Var(&l.hot, "hot", 0, "share of the records that have the first key, 0 to 1, on top of its part of the rest")
 	f.DurationVar(&l.span, "span", 50*time.Second, "time between the first and the last record")
 	f.StringVar(&l.compression, "compression", "none", "none, lz4, snappy or zstd")
 	return c
@@ -82,6 +84,8 @@ func (l load) check() error {
 		return errors.New("--keys is more than nine digits can name")
 	case l.valueBytes < minValueBytes:
 		return fmt.Errorf("--value-bytes is %d: the number of the record takes %d", l.valueBytes, minValueBytes)
+	case !(l.hot >= 0 && l.hot <= 1):
+		return fmt.Errorf("--hot is %v: use 0 to 1", l.hot)
 	case l.span < 0:
 		return fmt.Errorf("--span is %s: use 0 or more", l.span)
 	}
@@ -160,6 +164,7 @@ const minValueBytes = 12
 // generator gives the records in order; it is to be called with 0, 1, 2 ...
 func (l load) generator() func(i int64) *kgo.Record {
 	keys := rand.New(rand.NewPCG(l.seed, 1))
+	hot := rand.New(rand.NewPCG(l.seed, 3))
 	filler := make([]byte, l.valueBytes)
 	letters := rand.New(rand.NewPCG(l.seed, 2))
 	for i := range filler {
@@ -171,6 +176,9 @@ func (l load) generator() func(i int64) *kgo.Record {
 		k := i % l.keys
 		if !l.roundRobin {
 			k = keys.Int64N(l.keys)
+		}
+		if l.hot > 0 && hot.Float64() < l.hot {
+			k = 0
 		}
 		if cap(slab)-len(slab) < l.valueBytes+64 {
 			slab = make([]byte, 0, 64<<10+l.valueBytes)

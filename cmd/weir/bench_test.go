@@ -28,7 +28,7 @@ func outputOf(workload string, input []*kgo.Record) []*kgo.Record {
 			upperFirst(v)
 			out = append(out, &kgo.Record{Offset: int64(i), Key: r.Key, Value: v})
 			continue
-		case "count":
+		case "count", "state":
 			key = r.Key
 		case "rekey":
 			key = appendGroup(nil, r.Key)
@@ -123,6 +123,19 @@ func TestLoadIsTheSameForTheSameSeed(t *testing.T) {
 	}
 }
 
+func TestHotKey(t *testing.T) {
+	l := testLoad(10_000)
+	l.hot = 0.9
+	keys := map[string]int{}
+	for i, next := int64(0), l.generator(); i < 10_000; i++ {
+		keys[string(next(i).Key)]++
+	}
+	// 9,010 are expected of the first key and 10 of each other, with deviations of 30 and 3.
+	if n := keys["k000000000"]; n < 8800 || n > 9200 || len(keys) < 90 {
+		t.Errorf("%d of 10,000 records have the first key, and there are %d keys", n, len(keys))
+	}
+}
+
 // runWeir gives the exit code and the output of a command line.
 func runWeir(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -137,12 +150,15 @@ func runWeir(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestBenchFlags(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"bench worker --workload nothing", "use one of pass, count, window, rekey"},
+		{"bench worker --workload nothing", "use one of pass, count, window, rekey, state"},
+		{"bench worker --workload state --row-bytes 7", "takes 8"},
 		{"bench worker --until-idle -1s", "--until-idle is -1s"},
 		{"bench worker --lanes many", "invalid argument"},
-		{"bench verify --workload nothing", "use one of pass, count, window, rekey"},
+		{"bench verify --workload nothing", "use one of pass, count, window, rekey, state"},
 		{"bench load --records 0", "1 or more"},
 		{"bench load --value-bytes 3", "takes 12"},
+		{"bench load --hot 1.5", "use 0 to 1"},
+		{"bench load --hot NaN", "use 0 to 1"},
 		{"bench load --compression best", "use none, lz4, snappy or zstd"},
 		{"bench load --no-such-flag", "unknown flag"},
 	} {

@@ -18,7 +18,7 @@ func newBenchVerify() *cobra.Command {
 		timeout           time.Duration
 	)
 	c := &cobra.Command{
-		Use:   "verify --workload pass|count|window|rekey",
+		Use:   "verify --workload pass|count|window|rekey|state",
 		Short: "Check the output of a workload against its input",
 		Long: `Read the whole input and the committed output of a workload, work the output out again from the input and compare.
 One line of JSON says how many records are lost, duplicated and wrong. The exit code is 1 if any is.
@@ -47,7 +47,7 @@ The worker has to be at the end of the input. Counts are followed per key: 1, 2,
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&workload, "workload", "count", "pass, count, window or rekey")
+	f.StringVar(&workload, "workload", "count", "pass, count, window, rekey or state")
 	conn.Flags(f)
 	f.StringVar(&in, "in", "bench-in", "topic that the worker has read")
 	f.StringVar(&out, "out", "bench-out", "topic that the worker has written")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type benchWorker struct {
 	workload, app, in, out string
 	commitInterval         time.Duration
 	lanes                  int
+	rowBytes               int
 	stateDir, instance     string
 	untilIdle              time.Duration
 	tellRestores           bool
@@ -41,6 +43,39 @@ type benchResult struct {
 	MaxRSSBytes int64   `json:"max_rss_bytes"` // of the whole process
 	Commits     int64   `json:"commits"`
 	Aborts      int64   `json:"aborts"`
+
+	// Seconds from the worker's start: the state directory is open and all is checked; the last task was restored; the
+	// first epoch is committed. 0: not reached.
+	Ready       float64 `json:"ready_seconds"`
+	Restored    float64 `json:"restored_seconds"`
+	FirstCommit float64 `json:"first_commit_seconds"`
+	Replayed    int64   `json:"replayed_records"` // of changelogs, by restores
+
+	FirstAt time.Time `json:"first_at"` // begin of the first epoch that committed records
+	LastAt  time.Time `json:"last_at"`  // end of the last one
+}
+
+// milestones of a worker's start, told by its lanes and restores.
+type milestones struct {
+	began time.Time
+
+	mu     sync.Mutex // guards result
+	result benchResult
+}
+
+// reach notes the time since the start, the first time or each.
+func (m *milestones) reach(field func(*benchResult) *float64, first bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := field(&m.result); *at == 0 || !first {
+		*at = time.Since(m.began).Seconds()
+	}
+}
+
+func (m *milestones) replayed(records int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.result.Replayed += records
 }
 
 // benchRestore is a line that a worker prints when a task was restored, if it is to.
@@ -53,14 +88,15 @@ type benchRestore struct {
 func newBenchWorker() *cobra.Command {
 	var b benchWorker
 	c := &cobra.Command{
-		Use:   "worker --workload pass|count|window|rekey",
+		Use:   "worker --workload pass|count|window|rekey|state",
 		Short: "Run a workload and report what it took",
 		Long: `Run a workload until SIGTERM, or until nothing came for the time of --until-idle. Then one line of JSON says what it took.
 
   pass    the first byte of the value in upper case, if it is an ASCII letter
   count   the number of records of each key, every update, as 8 bytes big-endian
   window  the same for each key and 10 s of the record's time; the key is followed by 8 bytes of window start in ms
-  rekey   through a repartition topic: the key becomes g and four digits of FNV-1a (32 bits) modulo 10,000; then as count`,
+  rekey   through a repartition topic: the key becomes g and four digits of FNV-1a (32 bits) modulo 10,000; then as count
+  state   as count, and the row of each key in the state has --row-bytes bytes`,
 		Args: cobra.NoArgs,
 		RunE: cli.Action(func(cmd *cobra.Command, _ []string) error {
 			if err := b.check(); err != nil {
@@ -76,7 +112,7 @@ func newBenchWorker() *cobra.Command {
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&b.workload, "workload", "count", "pass, count, window or rekey")
+	f.StringVar(&b.workload, "workload", "count", "pass, count, window, rekey or state")
 	b.conn.Flags(f)
 	f.StringVar(&b.app, "app", "bench", "name of the application")
 	f.StringVar(&b.in, "in", "bench-in", "topic to read")
@@ -84,6 +120,7 @@ func newBenchWorker() *cobra.Command {
 	f.DurationVar(&b.commitInterval, "commit-interval", 100*time.Millisecond, "how long an epoch lasts")
 	f.IntVar(&b.lanes, "lanes", runtime.GOMAXPROCS(0), "goroutines that process; default: one per CPU")
 	f.Lookup("lanes").DefValue = "0" // so that the help is the same on every machine
+	f.IntVar(&b.rowBytes, "row-bytes", 1000, "bytes of each row of workload state")
 	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
 	f.StringVar(&b.instance, "instance", "", "`name` of the worker, stable over restarts; default: one kept in the state directory")
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
@@ -107,11 +144,15 @@ func (b *benchWorker) check() error {
 	if b.untilIdle < 0 {
 		return fmt.Errorf("--until-idle is %s: use 0 or more", b.untilIdle)
 	}
+	if b.rowBytes < minRowBytes {
+		return fmt.Errorf("--row-bytes is %d: the count takes %d", b.rowBytes, minRowBytes)
+	}
 	return checkWorkload(b.workload)
 }
 
 func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, error) {
-	plan, err := workloadPlan(b.workload, b.app, b.in, b.out)
+	m := milestones{began: time.Now()}
+	plan, err := workloadPlan(b.workload, b.app, b.in, b.out, b.rowBytes)
 	if err != nil {
 		return benchResult{}, err
 	}
@@ -125,20 +166,32 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 	if err != nil {
 		return benchResult{}, err
 	}
-	// What shows work: a committed epoch, and what comes before the first.
+	// What shows work: a committed epoch, and what comes before the first. A worker is not idle before it has started:
+	// a large state directory takes its time to open.
 	var last atomic.Int64
 	alive := func() { last.Store(time.Now().UnixNano()) }
-	alive()
+	idleSince := func() time.Time {
+		if at := last.Load(); at != 0 {
+			return time.Unix(0, at)
+		}
+		return time.Now()
+	}
 	options := []processor.Option{connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval)}
 	if b.instance != "" {
 		options = append(options, processor.InstanceID(b.instance))
 	}
 	w, err := processor.New(plan, append(options,
 		processor.Events(&processor.Listener{
-			WorkerStarted: func(processor.WorkerInfo) { alive() },
+			WorkerStarted: func(processor.WorkerInfo) {
+				alive()
+				m.reach(func(r *benchResult) *float64 { return &r.Ready }, true)
+			},
 			TasksAssigned: func(processor.AssignedInfo) { alive() },
+			TaskRestoring: func(processor.RestoringInfo) { alive() },
 			TaskRestored: func(i processor.RestoredInfo) {
 				alive()
+				m.reach(func(r *benchResult) *float64 { return &r.Restored }, false)
+				m.replayed(i.Records)
 				if b.tellRestores {
 					now := time.Now()
 					// One write each: lanes do not mix their lines. Nobody would be helped by a worker that ends here.
@@ -149,6 +202,7 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 			EpochCommitted: func(i processor.CommittedInfo) {
 				if i.Records+i.Internal > 0 {
 					alive()
+					m.reach(func(r *benchResult) *float64 { return &r.FirstCommit }, true)
 				}
 			},
 		}))...)
@@ -162,13 +216,13 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if b.untilIdle > 0 {
-		go cancelWhenIdle(ctx, cancel, b.untilIdle, func() time.Time { return time.Unix(0, last.Load()) })
+		go cancelWhenIdle(ctx, cancel, b.untilIdle, idleSince)
 	}
 	err = w.Run(ctx)
 	if err = errors.Join(err, stopProfile(), writeHeap(b.memProfile)); err != nil {
 		return benchResult{}, err
 	}
-	return resultOf(w.Stats())
+	return resultOf(m.result, w.Stats())
 }
 
 // createOutput creates the output topic with as many partitions as the input.
@@ -204,21 +258,21 @@ func cancelWhenIdle(ctx context.Context, cancel func(), idle time.Duration, last
 	}
 }
 
-func resultOf(s processor.Stats) (benchResult, error) {
+// resultOf adds to what is known of the start.
+func resultOf(r benchResult, s processor.Stats) (benchResult, error) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
 		return benchResult{}, fmt.Errorf("getrusage: %w", err)
 	}
-	r := benchResult{
-		Records: s.Records, Commits: s.Commits, Aborts: s.Aborts,
-		CPUSeconds:  time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds(),
-		MaxRSSBytes: used.Maxrss << 10,
-	}
+	r.Records, r.Commits, r.Aborts = s.Records, s.Commits, s.Aborts
+	r.CPUSeconds = time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+	r.MaxRSSBytes = used.Maxrss << 10
 	if runtime.GOOS == "darwin" {
 		r.MaxRSSBytes = used.Maxrss // others count in KiB
 	}
 	if !s.FirstCommit.IsZero() {
 		r.Seconds = s.LastCommit.Sub(s.FirstCommit).Seconds()
+		r.FirstAt, r.LastAt = s.FirstCommit, s.LastCommit
 	}
 	return r, nil
 }

@@ -47,7 +47,7 @@ func TestDoctorNamesMissingRights(t *testing.T) {
 	if _, err := kadm.NewClient(cl).CreateTopics(ctx, 1, 1, nil, "in", "out"); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := workloadPlan("count", "bench", "in", "out")
+	plan, err := workloadPlan("count", "bench", "in", "out", minRowBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

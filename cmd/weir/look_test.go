@@ -53,7 +53,7 @@ func TestStatusDescribeDoctor(t *testing.T) {
 	if err := l.run(ctx, &conn, "in"); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := workloadPlan("rekey", "bench", "in", "out")
+	plan, err := workloadPlan("rekey", "bench", "in", "out", minRowBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

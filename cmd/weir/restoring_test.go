@@ -28,7 +28,7 @@ func TestStatusOfRestore(t *testing.T) {
 	}
 	defer c.Close()
 	b := c.ListenAddrs()[0]
-	plan, err := workloadPlan("count", "bench", "in", "out")
+	plan, err := workloadPlan("count", "bench", "in", "out", minRowBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

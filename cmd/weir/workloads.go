@@ -13,20 +13,21 @@ import (
 )
 
 // workloads are what `weir bench worker` can run, in the order in which they are listed.
-var workloads = []string{"pass", "count", "window", "rekey"}
+var workloads = []string{"pass", "count", "window", "rekey", "state"}
 
 const (
 	benchWindow = 10 * time.Second // size of the windows of workload window
 	benchGroups = 10_000           // keys that workload rekey brings the input's down to
 )
 
-// workloadPlan builds one of the workloads.
+// workloadPlan builds one of the workloads; rowBytes is the size of a row of workload state.
 //
 //	pass    the value with its first byte in upper case, if that is an ASCII letter
 //	count   per key, every update, 8 bytes big-endian
 //	window  per key and 10 s of the record's time, every update; key and 8 bytes of window start
 //	rekey   through a repartition topic under a key of one of 10,000 groups, then as count
-func workloadPlan(workload, app, in, out string) (*topology.Plan, error) {
+//	state   as count, with a count at the begin of a row of rowBytes
+func workloadPlan(workload, app, in, out string, rowBytes int) (*topology.Plan, error) {
 	b := topology.New(app)
 	source := topology.NewTopic(in, codec.Bytes, codec.Bytes)
 	switch workload {
@@ -46,6 +47,14 @@ func workloadPlan(workload, app, in, out string) (*topology.Plan, error) {
 			return appendGroup(make([]byte, 0, groupBytes), key), nil
 		})
 		groups.Count("groups").To(topology.NewTopic(out, codec.Bytes, codec.Int64))
+	case "state":
+		rows := topology.Aggregate(topology.From(b, source), "rows", codec.Bytes, func(_, value, row []byte) ([]byte, error) {
+			return countRow(row, value, rowBytes), nil
+		})
+		counts := topology.MapValues(rows.ToStream(), func(_, row []byte) (int64, error) {
+			return int64(binary.BigEndian.Uint64(row)), nil
+		})
+		counts.To(topology.NewTopic(out, codec.Bytes, codec.Int64))
 	default:
 		return nil, unknownWorkload(workload)
 	}
@@ -68,6 +77,21 @@ func upperFirst(value []byte) {
 	if len(value) > 0 && value[0] >= 'a' && value[0] <= 'z' {
 		value[0] -= 'a' - 'A'
 	}
+}
+
+// minRowBytes hold the count of a row of workload state.
+const minRowBytes = 8
+
+// countRow adds one to the count in a row, and fills the rest of it with the value, again and again.
+func countRow(row, value []byte, size int) []byte {
+	if len(row) != size {
+		row = make([]byte, size)
+	}
+	binary.BigEndian.PutUint64(row, binary.BigEndian.Uint64(row)+1)
+	for rest := row[minRowBytes:]; len(value) > 0 && len(rest) > 0; {
+		rest = rest[copy(rest, value):]
+	}
+	return row
 }
 
 const groupBytes = len("g0000")

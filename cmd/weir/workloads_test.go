@@ -11,11 +11,11 @@ import (
 
 func TestWorkloadsBuild(t *testing.T) {
 	for _, w := range workloads {
-		if _, err := workloadPlan(w, "bench-"+w, "in", "out"); err != nil {
+		if _, err := workloadPlan(w, "bench-"+w, "in", "out", 100); err != nil {
 			t.Errorf("%s: %v", w, err)
 		}
 	}
-	if _, err := workloadPlan("other", "bench", "in", "out"); err == nil || err.Error() != `there is no workload "other": use one of pass, count, window, rekey` {
+	if _, err := workloadPlan("other", "bench", "in", "out", 100); err == nil || err.Error() != `there is no workload "other": use one of pass, count, window, rekey, state` {
 		t.Errorf("unknown workload: %v", err)
 	}
 }
@@ -26,6 +26,16 @@ func TestGroupIsFNV1a(t *testing.T) {
 		h.Write([]byte(key))
 		if want, got := fmt.Sprintf("g%04d", h.Sum32()%10_000), string(appendGroup(nil, []byte(key))); got != want {
 			t.Errorf("group of %q is %s, want %s", key, got, want)
+		}
+	}
+}
+
+func TestRowsOfWorkloadState(t *testing.T) {
+	var row []byte
+	for i, value := range []string{"abc", "", "defg"} {
+		row = countRow(row, []byte(value), 14)
+		if want := []string{"\x01abcabc", "\x02abcabc", "\x03defgde"}[i]; string(row) != "\x00\x00\x00\x00\x00\x00\x00"+want {
+			t.Errorf("row %d is %q, want 7 zeros and %q", i, row, want)
 		}
 	}
 }

@@ -47,6 +47,8 @@ type settings struct {
 	latency       time.Duration
 	recovery      int
 	json          string
+	scale         bool
+	curves, page  string
 }
 
 func main() {
@@ -63,11 +65,19 @@ func main() {
 	flag.Int64Var(&s.rate, "rate", 20_000, "records per second while latency is measured, and while workers are killed")
 	flag.IntVar(&s.recovery, "recovery", 3, "rounds, in each of which every system is killed and started again twice; 0: not at all")
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
+	flag.BoolVar(&s.scale, "scale", false, "measure how weir's cost grows instead; -json is added to, curve by curve")
+	flag.StringVar(&s.curves, "curves", allCurves(), "which ones, separated by commas")
+	draw := flag.Bool("draw", false, "measure nothing: draw the curves of -json and write their tables, see -page")
+	flag.StringVar(&s.page, "page", "", "a page, .md, that gets the tables, and a drawing, .svg, beside it (default: as -json is called)")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, s); err != nil {
+	work := run
+	if *draw {
+		work = redraw
+	}
+	if err := work(ctx, s); err != nil {
 		log.Print(err)
 		stop()
 		os.Exit(1)
@@ -100,6 +110,9 @@ func run(ctx context.Context, s settings) (err error) {
 	}
 	defer client.Close()
 	b := bench{settings: s, cluster: c, client: client, systems: systems, work: work, brokers: strings.Join(c.Addrs(), ",")}
+	if s.scale {
+		return b.scaleUp(ctx)
+	}
 	result := report.Report{
 		Machine: fmt.Sprintf("%d CPUs, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH),
 		Kafka:   kafkatest.Version, Records: s.records, Interval: s.interval.Milliseconds(), Lanes: s.lanes,
