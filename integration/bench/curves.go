@@ -85,7 +85,7 @@ func curvesOf(s settings) []curve {
 	for _, n := range []int64{10_000, 100_000, 1_000_000, 5_000_000} {
 		states.points = append(states.points, with(float64(n*stateRow), func(p *point) {
 			p.keys, p.records, p.roundRobin, p.restarts = n, max(p.records/2, n), true, true
-			if n*stateRow >= 1e9 {
+			if n*stateRow >= 1e8 {
 				p.rounds = 1
 			}
 		}))
@@ -93,7 +93,7 @@ func curvesOf(s settings) []curve {
 	var intervals []curve
 	for _, workload := range []string{"pass", "count"} {
 		c := curve{"interval", scale.Interval, workload, fmt.Sprintf("%s records of 100 K keys, 4 tasks, %d lanes", k(s.records), s.lanes), nil}
-		for _, d := range []time.Duration{10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
+		for _, d := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second, 5 * time.Second} {
 			c.points = append(c.points, with(float64(d.Milliseconds()), func(p *point) { p.interval = d }))
 		}
 		intervals = append(intervals, c)
