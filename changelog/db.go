@@ -92,6 +92,7 @@ func badgerOptions(dir string, logger badger.Logger) badger.Options {
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(16 << 20).
 		WithNumMemtables(2).
+		WithBaseTableSize(8 << 20).
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(64 << 20).
 		WithCompression(options.None).

@@ -18,6 +18,10 @@ const (
 	sliceBytes = 4 << 20 // one store hands over at most this much in one Apply
 	queueBytes = 8 << 20 // and not when it has this much under way
 	tidyBytes  = 2 << 20 // slab bytes rebuilt in one Apply when nothing presses
+
+	// tailBytes bounds what a restart replays, of all stores together, where rows are large: MaxLag
+	// counts them. It is read in a second or two.
+	tailBytes = 512 << 20
 )
 
 // Apply is called between epochs, at each of them if possible. It hands a bounded part
@@ -87,7 +91,7 @@ func (s *Store) due(now time.Time) bool {
 	return pressed ||
 		now.Sub(s.last) >= s.db.opt.ApplyInterval ||
 		lag >= s.db.opt.MaxLag*2/3 && s.lag()*stores >= lag ||
-		s.changed >= max(1<<20, s.db.opt.CacheBytes/4/stores)
+		s.changed >= tailBytes/stores
 }
 
 // lag is the length of the changelog tail that a restart would replay.

@@ -126,7 +126,7 @@ func newBenchWorker() *cobra.Command {
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
 	f.BoolVar(&b.tellRestores, "tell-restores", false, "print a line of JSON when a task was restored, too")
 	f.StringVar(&b.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
-	f.StringVar(&b.memProfile, "memprofile", "", "write a heap profile to this file at the end")
+	f.StringVar(&b.memProfile, "memprofile", "", "write a heap profile to this file when the work is done")
 	// Both spellings are in use for profiles.
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		switch name {
@@ -218,8 +218,18 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 	if b.untilIdle > 0 {
 		go cancelWhenIdle(ctx, cancel, b.untilIdle, idleSince)
 	}
-	err = w.Run(ctx)
-	if err = errors.Join(err, stopProfile(), writeHeap(b.memProfile)); err != nil {
+	// The heap is of interest while there is state in it: before the worker closes its stores.
+	var heap error
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		<-ctx.Done()
+		heap = writeHeap(b.memProfile)
+		stop()
+	}()
+	err = w.Run(running)
+	cancel()
+	<-running.Done()
+	if err = errors.Join(err, stopProfile(), heap); err != nil {
 		return benchResult{}, err
 	}
 	return resultOf(m.result, w.Stats())
