@@ -94,6 +94,14 @@ func (s *Store) due(now time.Time) bool {
 		s.changed >= tailBytes/stores
 }
 
+// Behind says that the rows of this store come faster than Badger takes them: memory is a
+// quarter above CacheBytes, the store has more than its share of it, and what would let
+// rows go is being written. Whoever adds to it waits, and calls Apply meanwhile.
+func (s *Store) Behind() bool {
+	most := s.db.opt.CacheBytes
+	return s.db.used.Load() > most+most/4 && s.held*max(1, s.db.stores.Load()) > most && s.queued.Load() > 0
+}
+
 // lag is the length of the changelog tail that a restart would replay.
 func (s *Store) lag() int64 {
 	if s.memory {

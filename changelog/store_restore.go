@@ -10,6 +10,9 @@ import (
 // restoreTick is the number of restored rows between two looks at memory.
 const restoreTick = 8192
 
+// behindPause is the time between two looks at what the applier has written.
+const behindPause = 5 * time.Millisecond
+
 // progressAfter is how long a restore lasts before it notes on disk how far it is: the
 // rows cost as much to write as to read, and a short restore is simply done again.
 const progressAfter = 2 * time.Second
@@ -26,10 +29,21 @@ func (s *Store) Restoring(target int64) {
 // Restoring, then and at each ApplyInterval: after a kill the next one continues from it.
 func (s *Store) RestoredTo(next int64) error {
 	s.next = next
-	if err := s.failed(); err != nil {
-		return err
+	return s.restored()
+}
+
+// restored looks after memory. A changelog is read faster than rows are written, so it waits
+// while the store is behind.
+func (s *Store) restored() error {
+	for {
+		if err := s.failed(); err != nil {
+			return err
+		}
+		if err := s.service(); err != nil || !s.Behind() {
+			return err
+		}
+		time.Sleep(behindPause)
 	}
-	return s.service()
 }
 
 // progress is the marker of a restore under way; ok is false if it would tell nothing.
@@ -74,10 +88,7 @@ func (s *Store) Restored(key, value []byte) error {
 		return nil
 	}
 	s.tick = 0
-	if err := s.failed(); err != nil {
-		return err
-	}
-	return s.service()
+	return s.restored()
 }
 
 // Finish ends a restore: the rows are those of epoch, whose changelog ends at end.

@@ -168,8 +168,9 @@ func (l *lane) turn(ctx context.Context) {
 	switch {
 	case l.waiting > 0:
 		l.await()
-	case l.machine.Phase() == epoch.Idle && !l.bracket && l.pace.rest(l.now()) > 0:
-		l.inbox.wait(l.ctx, l.pace.rest(l.now()))
+	case l.machine.Phase() == epoch.Idle && !l.bracket && l.rest() > 0:
+		l.inbox.wait(l.ctx, l.rest())
+		l.applyIdle()
 		l.group.client.PollRecords(over, pollRecords)
 		l.bracket = true
 	case !l.backlog() || l.machine.Phase() == epoch.Idle && !l.leaseHolds():
@@ -206,7 +207,7 @@ func (l *lane) turn(ctx context.Context) {
 	if l.waiting > 0 || l.exited {
 		return
 	}
-	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() && l.pace.rest(l.now()) <= 0 {
+	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() && l.rest() <= 0 {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {

@@ -15,6 +15,8 @@ const (
 	heldAbove = 1000        // records: no queue of fewer is long
 	heldAfter = time.Second // a task that would need longer for its queue is slow
 
+	behindRest = 10 * time.Millisecond // until the next look
+
 	napMin = time.Millisecond // shorter ones are not worth it
 	napMax = 50 * time.Millisecond
 )
@@ -30,6 +32,20 @@ func (l *lane) nap() {
 	if d := min(l.patience()/2, napMax); d >= napMin {
 		l.inbox.wait(l.ctx, d)
 	}
+}
+
+// rest is how long the lane does not begin an epoch: its epochs fail, or its state changes
+// faster than the disk takes it, and memory would grow without end.
+func (l *lane) rest() time.Duration {
+	d := l.pace.rest(l.now())
+	for _, t := range l.tasks {
+		for _, s := range t.stores {
+			if s.Behind() {
+				return max(d, behindRest)
+			}
+		}
+	}
+	return d
 }
 
 // noWait makes a poll return with what there is: to the client, no context means that.
