@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"testing"
-	"time"
 )
 
 // What is not written yet cannot be dropped, and a restore read its changelog faster than
@@ -45,15 +44,7 @@ func TestMemoryIsBoundedWhereRowsComeFast(t *testing.T) {
 					continue
 				}
 				s.Commit(epochID(uint64(i/epoch+2)), int64(i+1))
-				for {
-					if err := s.Apply(); err != nil {
-						t.Fatal(err)
-					}
-					if !s.Behind() {
-						break
-					}
-					time.Sleep(time.Millisecond) // until the applier has written something
-				}
+				applied(t, s)
 				used()
 			}
 		},

@@ -80,18 +80,25 @@ func (silent) Warningf(string, ...any) {}
 func (silent) Infof(string, ...any)    {}
 func (silent) Debugf(string, ...any)   {}
 
-// badgerOptions: managed timestamps, nothing synced (see dir.go), values beside keys, and
-// an instance that takes some 60 MB instead of the 600 of the defaults. Blocks are read
-// where they are mapped: without compression no block cache is needed.
+// badgerOptions: managed timestamps, nothing synced (see dir.go), values beside keys. Blocks
+// are read where they are mapped: without compression no block cache is needed.
+//
+// Sizes are those that BenchmarkLargeRows liked best. Small memtables and tables, because
+// each table is built in memory of twice its size and Badger keeps eight such pieces. Many
+// tables before a compaction, and a base level that takes a few hundred MB, because with
+// the defaults most rows are written three times more on their way down.
 func badgerOptions(dir string, logger badger.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		WithLogger(logger).
 		WithMetricsEnabled(false).
 		WithSyncWrites(false).
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
-		WithMemTableSize(16 << 20).
+		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
+		WithNumLevelZeroTables(20).
+		WithNumLevelZeroTablesStall(60).
+		WithBaseLevelSize(256 << 20).
 		WithBaseTableSize(8 << 20).
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(64 << 20).
@@ -99,6 +106,8 @@ func badgerOptions(dir string, logger badger.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithNumCompactors(2).
 		WithNumGoroutines(2)
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // DB is a state directory in use: the Badger of a worker, shared by its stores. Its
