@@ -120,7 +120,7 @@ func (l *lane) doBegin() {
 		l.tell(epoch.BeginFailed{Verdict: v})
 		return
 	}
-	l.work.began()
+	l.work.began(l.now())
 	l.started, l.records, l.processed, l.held, l.reason, l.failed = l.now(), recordCount{}, 0, 0, "", false
 	l.tell(epoch.Began{ProducerID: l.txn.who.id, ProducerEpoch: l.txn.who.epoch})
 }

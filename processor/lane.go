@@ -219,7 +219,7 @@ func (l *lane) turn(ctx context.Context) {
 		open, began := l.machine.Phase() == epoch.Open, l.now()
 		l.tell(epoch.Due{})
 		if open {
-			l.work.ended(l.now().Sub(began))
+			l.work.ended(began, l.now())
 		}
 	}
 }

@@ -50,19 +50,38 @@ func (p *pace) rest(now time.Time) time.Duration { return p.until.Sub(now) }
 
 // workTime is what a lane knows of the time that its epochs take. It is pure.
 type workTime struct {
+	start        time.Time     // of the open epoch
+	more, had    bool          // the log had more than a fetch brought, in the open epoch and in the one before
 	busy, before time.Duration // spent on records in the open epoch and in the one before
+	length       time.Duration // of the one before, without its end; 0: there was none
 	ending       time.Duration // from the last record of an epoch to its commit, smoothed
 }
 
-func (w *workTime) began()              { w.before, w.busy = w.busy, 0 }
+func (w *workTime) began(now time.Time) {
+	w.start, w.before, w.busy, w.had, w.more = now, w.busy, 0, w.more, false
+}
 func (w *workTime) add(d time.Duration) { w.busy += d }
-func (w *workTime) ended(took time.Duration) {
-	w.ending = (3*w.ending + took) / 4
+
+// left: a fetch brought n records of a partition and left about so many behind. A few are
+// markers of transactions.
+func (w *workTime) left(behind, n int64) { w.more = w.more || behind > n/8+16 }
+
+// ended: the epoch took no more records from then on.
+func (w *workTime) ended(then, now time.Time) {
+	w.length = max(then.Sub(w.start), 1)
+	w.ending = (3*w.ending + now.Sub(then)) / 4
 }
 
 // light says whether the lane has little to do: whatever gathers while it sleeps for half
-// of an epoch, it can process in the other half.
-func (w *workTime) light(interval time.Duration) bool { return max(w.busy, w.before) < interval/4 }
+// of an epoch, it can process in the other half. One that is behind has not, even if it mostly
+// waits for fetches. An epoch that ends early, as its memory is full, is measured by its own
+// length.
+func (w *workTime) light(interval time.Duration) bool {
+	if w.length > 0 {
+		interval = min(interval, w.length)
+	}
+	return !w.more && !w.had && max(w.busy, w.before) < interval/4
+}
 
 // span is how long an epoch takes records, so that commits are one interval apart. A lane
 // with much to do uses the whole interval for records: its epochs should be few.

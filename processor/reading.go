@@ -111,6 +111,7 @@ func (l *lane) accept(fs kgo.Fetches) {
 			l.rewinds[r.task] = true
 			return
 		}
+		l.work.left(p.LastStableOffset-p.Records[len(p.Records)-1].Offset-1, int64(len(p.Records)))
 		if err := t.accept(r.input, p.Records); err != nil {
 			l.stopNow(t, err)
 		}

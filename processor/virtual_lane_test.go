@@ -71,7 +71,7 @@ func (b *bubble) send(partition int32, key string) {
 
 // run starts a worker of one lane with a plan that passes everything on and takes so long for
 // a key.
-func (b *bubble) run(takes func(key string) time.Duration, events *processor.Listener) (stop func() error) {
+func (b *bubble) run(takes func(key string) time.Duration, events *processor.Listener, more ...processor.Option) (stop func() error) {
 	b.Helper()
 	top := topology.New("slow")
 	topology.From(top, topology.NewTopic("in", codec.String, codec.Bytes)).Peek(func(key string, _ []byte) error {
@@ -85,8 +85,10 @@ func (b *bubble) run(takes func(key string) time.Duration, events *processor.Lis
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() {
-		done <- processor.Run(ctx, plan, processor.Brokers("localhost:9092"), processor.Kafka(b.dial, kgo.WithHooks(b)), processor.StateDir(b.TempDir()),
-			processor.Lanes(1), processor.Events(events), processor.Logger(zerolog.New(io.MultiWriter(b.log)).Level(zerolog.InfoLevel)))
+		done <- processor.Run(ctx, plan, append([]processor.Option{
+			processor.Brokers("localhost:9092"), processor.Kafka(b.dial, kgo.WithHooks(b)), processor.StateDir(b.TempDir()),
+			processor.Lanes(1), processor.Events(events), processor.Logger(zerolog.New(io.MultiWriter(b.log)).Level(zerolog.InfoLevel)),
+		}, more...)...)
 	}()
 	return func() error { cancel(); return <-done }
 }
@@ -205,6 +207,41 @@ func TestVirtualLaneWithLittleToDoFetchesSeldom(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lane that was behind, and waited more for fetches than it worked, took itself for one with
+// little to do and slept before each poll: with commits every second half of the throughput
+// was gone.
+func TestVirtualLaneThatIsBehindDoesNotSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		const n = 2000
+		for i := range n {
+			b.send(0, fmt.Sprint(i))
+		}
+		began := time.Time{}
+		stop := b.run(func(key string) time.Duration {
+			if key == "0" {
+				began = time.Now()
+			}
+			return 0
+		}, &processor.Listener{}, processor.CommitInterval(time.Second), processor.Kafka(kgo.FetchMaxPartitionBytes(2<<10)))
+		seen := 0
+		for seen < n && b.ctx.Err() == nil {
+			seen += b.cl.PollFetches(b.ctx).NumRecords()
+		}
+		took, fetches := time.Since(began), b.fetches.Load()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		// Some 30 records come with a fetch. The commit comes after a second at the latest.
+		if fetches < n/100 {
+			t.Errorf("%d fetches: they were to bring little", fetches)
+		}
+		if seen != n || took > 1500*time.Millisecond {
+			t.Errorf("%d of %d records came out, after %s", seen, n, took)
+		}
+	})
 }
 
 // A worker whose brokers were gone could not be stopped: what was in doubt was asked for
