@@ -110,8 +110,6 @@ func rss(r Run) float64          { return float64(r.MaxRSSBytes) / (1 << 20) }
 func anon(r Run) float64         { return float64(r.AnonBytes) / (1 << 20) }
 func files(r Run) float64        { return float64(r.OpenFiles) }
 func firstCommit(r Run) float64  { return r.FirstCommit }
-func cpu(r Run) float64          { return r.CPUSeconds }
-func commits(r Run) float64      { return float64(r.Commits) }
 
 // median is the figure that is drawn and compared.
 func median(runs []Run, value func(Run) float64) float64 {

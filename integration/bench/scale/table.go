@@ -2,6 +2,8 @@ package scale
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/weir-stream/weir/integration/bench/report"
@@ -26,24 +28,14 @@ func rebuilt(p Point) []Run { return p.Rebuilt }
 
 const mib = 1 << 20
 
-// prices per cause. The base is the first point, and the last one of commit intervals, where the cause is the commits.
+// prices per cause, against its first point. A shorter commit interval has none: what its commits cost is saved by the memory
+// that its epochs do not fill.
 var prices = map[Cause][]price{
 	Keys:    {{"bytes of RSS per key", rise(fresh, rss, mib)}},
 	Tasks:   {{"KiB of RSS per task", rise(fresh, rss, 1024)}, {"files per task", rise(fresh, files, 1)}, {"ms of start per task", rise(fresh, firstCommit, 1000)}},
 	Workers: {{"MiB of RSS per worker", rise(fresh, rss, 1)}},
 	State: {{"anonymous MiB per GB", rise(fresh, anon, 1e9)}, {"s to open per GB", rise(kept, firstCommit, 1e9)},
 		{"s to rebuild per GB", rise(rebuilt, firstCommit, 1e9)}},
-	Interval: {{"CPU ms per commit", func(base, p Point) float64 {
-		return 1000 * (median(p.Runs, cpu) - median(base.Runs, cpu)) / (median(p.Runs, commits) - median(base.Runs, commits))
-	}}},
-}
-
-// base is the point that the others are compared with.
-func (c Curve) base() int {
-	if c.Cause == Interval {
-		return len(c.Points) - 1
-	}
-	return 0
 }
 
 func (c Curve) title() string { return fmt.Sprintf("%s: workload %s", c.Cause, c.Workload) }
@@ -97,13 +89,22 @@ func (c Curve) markdown(b *strings.Builder) {
 		}
 		for _, price := range prices[c.Cause] {
 			cell := ""
-			if i != c.base() {
-				cell = fmt.Sprintf("%.3g", price.of(c.Points[c.base()], p))
+			if i > 0 {
+				cell = number(price.of(c.Points[0], p))
 			}
 			cells = append(cells, cell)
 		}
 		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
 	}
+}
+
+// number has three digits, or all before the point.
+func number(x float64) string {
+	digits := 0
+	for size := math.Abs(x); size > 0 && size < 100 && digits < 3; size *= 10 {
+		digits++
+	}
+	return strconv.FormatFloat(x, 'f', digits, 64)
 }
 
 func spread(runs []Run, value func(Run) float64, digits int) string {
