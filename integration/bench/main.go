@@ -131,6 +131,9 @@ func run(ctx context.Context, s settings) (err error) {
 				return fmt.Errorf("workload %s: %w", r.workload, err)
 			}
 			result.Rows = append(result.Rows, measured...)
+			if err := s.save(result); err != nil {
+				return err
+			}
 		}
 	}
 	if s.latency > 0 {
@@ -143,6 +146,9 @@ func run(ctx context.Context, s settings) (err error) {
 				return fmt.Errorf("latency of %s: %w", workload, err)
 			}
 			result.Latency = append(result.Latency, measured...)
+			if err := s.save(result); err != nil {
+				return err
+			}
 		}
 	}
 	if s.recovery > 0 && slices.Contains(workloads, "count") {
@@ -151,6 +157,11 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 	}
 	fmt.Print(result.Markdown())
+	return s.save(result)
+}
+
+// save keeps what has been measured so far: a failure of the last part does not cost the hour before it.
+func (s settings) save(result report.Report) error {
 	if s.json == "" {
 		return nil
 	}
