@@ -103,29 +103,31 @@ func (c Curve) panel(title string, lines []line) (*plot.Plot, error) {
 	grid.Vertical.Width = 0
 	grid.Horizontal.Color = color.Gray{220}
 	p.Add(grid)
-	if c.Cause == Skew { // has a zero, and no decades
+	x := func(i int) float64 { return c.Points[i].X }
+	if c.Cause == Skew { // has a zero and no decades, and crowds at its end: as far apart as can be
 		p.X.Scale = plot.LinearScale{}
+		x = func(i int) float64 { return float64(i) }
 	} else {
 		p.X.Scale = plot.LogScale{}
 	}
 	var ticks []plot.Tick
-	for _, at := range c.Points {
-		ticks = append(ticks, plot.Tick{Value: at.X, Label: c.Cause.size(at.X)})
+	for i, at := range c.Points {
+		ticks = append(ticks, plot.Tick{Value: x(i), Label: c.Cause.size(at.X)})
 	}
 	p.X.Tick.Marker = plot.ConstantTicks(ticks)
 	p.Y.Min = 0
 	highest := 0.0
-	for i, l := range lines {
+	for n, l := range lines {
 		var pts plotter.XYs
 		var bars errorBars
-		for _, at := range c.Points {
+		for i, at := range c.Points {
 			runs := l.runs(at)
 			if len(runs) == 0 {
 				continue
 			}
 			f := report.FigureOf(runs, l.value)
-			pts = append(pts, plotter.XY{X: at.X, Y: f.Median})
-			bars.XYs = append(bars.XYs, plotter.XY{X: at.X, Y: f.Median})
+			pts = append(pts, plotter.XY{X: x(i), Y: f.Median})
+			bars.XYs = append(bars.XYs, plotter.XY{X: x(i), Y: f.Median})
 			bars.YErrors = append(bars.YErrors, struct{ Low, High float64 }{f.Median - f.Min, f.Max - f.Median})
 			highest = math.Max(highest, f.Max)
 		}
@@ -140,7 +142,7 @@ func (c Curve) panel(title string, lines []line) (*plot.Plot, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", c.title(), title, err)
 		}
-		curve.Color, dots.Color, spread.Color = colours[i], colours[i], colours[i]
+		curve.Color, dots.Color, spread.Color = colours[n], colours[n], colours[n]
 		curve.Width, dots.Shape, dots.Radius = vg.Points(1.2), draw.CircleGlyph{}, vg.Points(2)
 		p.Add(curve, dots, spread)
 		if l.name != "" {
