@@ -124,6 +124,9 @@ func TestExitCodes(t *testing.T) {
 		{"certificate without TLS", count, append([]string{"check", "--tls-ca", "x"}, nobody...), cli.ExitUsage, []string{"--tls"}},
 		{"bad setting", count, append([]string{"run", "--lanes", "-1", "--state-dir", t.TempDir()}, nobody...), cli.ExitCould, []string{"Lanes is -1", "do: use 1 or more"}},
 		{"two bad settings", count, append([]string{"run", "--lanes", "-1", "--cache-bytes", "7", "--state-dir", t.TempDir()}, nobody...), cli.ExitCould, []string{"Lanes is -1", "CacheBytes is 7"}},
+		{"no such restart strategy", count, append([]string{"run", "--restart", "often", "--state-dir", t.TempDir()}, nobody...), cli.ExitUsage, []string{"--restart", `"often": known are [exponential-delay`}},
+		{"bad restart strategy", count, append([]string{"check", "--restart", "fixed-delay,attempts=0"}, nobody...), cli.ExitCould, []string{"fixed-delay: attempts is 0", "do: use 1 or more"}},
+		{"no such failover", count, append([]string{"check", "--failover", "half"}, nobody...), cli.ExitUsage, []string{`--failover "half": known are region, full`}},
 		{"nobody there", count, append([]string{"check"}, nobody...), cli.ExitCould, []string{"no broker answered", "do: check the addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
