@@ -140,8 +140,9 @@ func parseParameter(p restart.Parameter, value string) (err error) {
 // ExponentialDelay().
 //
 // When a task is given up, the worker stops as if it had been asked to, with everything
-// that is done committed, and Run returns ErrGaveUp. Whoever supervises it sees that: a
-// task that nobody runs would hold the results of all up without a word.
+// that is done committed, and Run returns ErrGaveUp: a task that nobody runs would hold up
+// all that wait for it, without a word. Other workers take its tasks over when its session
+// ends, and end likewise if the task fails there.
 func RestartStrategy(s Strategy) Option { return set(func(c *config) { c.restart = s }) }
 
 // FailoverScope is what is closed and restored when a task fails.
