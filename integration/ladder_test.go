@@ -42,6 +42,7 @@ var ladder = []rung{
 	{path: "processor/internal/epoch", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/assign", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/control", ours: []string{"offsets"}, never: outsideWorld},
+	{path: "processor/internal/restart", never: outsideWorld},
 	{path: "processor/internal", ours: []string{"offsets"}, never: outsideWorld},
 	{
 		path:    "processor",
@@ -175,6 +176,8 @@ func TestLadderRefuses(t *testing.T) {
 		{"processor/internal/epoch", "sync/atomic"},
 		{"processor/internal/assign", "context"},
 		{"processor/internal/epoch", kgo},
+		{"processor/internal/restart", "math/rand/v2"},
+		{"processor/internal/restart", module + "/offsets"},
 		{"processor/cli", plot},
 		{"processor/cli", module + "/integration/kafkatest"},
 		{"processor", module + "/cmd/weir"},

@@ -340,7 +340,7 @@ func (l *lane) doClose(a epoch.Close) {
 	}
 	gone := a.Reason == epoch.ReasonRevoked || a.Reason == epoch.ReasonLost || a.Reason == epoch.ReasonStopped
 	if gone {
-		delete(l.retries, a.Task)
+		l.waitsNoMore(a.Task)
 		delete(l.rewinds, a.Task)
 	}
 	if !gone {
@@ -358,13 +358,16 @@ func (l *lane) doClose(a epoch.Close) {
 			l.cfg.listener.warn("close state of task "+a.Task.String(), err)
 		}
 	}
-	l.cfg.listener.closed(a.Task, a.Reason)
-	if a.Reason == epoch.ReasonFailed {
-		pause := l.retries[a.Task].pause
-		pause = min(max(time.Second, pause*3/2), time.Minute)
-		l.retries[a.Task] = retry{l.now().Add(pause), pause}
-		l.cfg.listener.failed(a.Task, t.stop.cause, pause)
+	if a.Reason != epoch.ReasonFailed {
+		l.cfg.listener.closed(a.Task, reasons[a.Reason])
+		return
 	}
+	why := reasons[a.Reason]
+	if failoverOf(t.stop.cause) != nil {
+		why = "failover"
+	}
+	l.cfg.listener.closed(a.Task, why)
+	l.taskFailed(a.Task, t.stop.cause)
 }
 
 // pause keeps the client from fetching for a task that does not run here; its buffered

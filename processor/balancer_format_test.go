@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,24 @@ func TestFormatOfGroupMessages(t *testing.T) {
 		if _, err := DecodeRestoreProgress(told[:n]); err == nil {
 			t.Errorf("%x is read as progress", told[:n])
 		}
+	}
+	waits := example("retry-note")
+	n, err := DecodeRetryNote(waits)
+	if err != nil || n.Worker != "pod-0.1" || n.Attempt != 3 || n.Strategy != "fixed-delay" || n.Cause != "no such tariff" ||
+		n.Since.UnixMilli() != 1700000000000 || n.Told.Sub(n.Since) != 3*time.Second || n.Next.Sub(n.Since) != 10*time.Second {
+		t.Errorf("the comments say something else: %+v, %v", n, err)
+	}
+	if again := n.Append(nil); !bytes.Equal(again, waits) {
+		t.Errorf("%+v encodes to %x, not %x", n, again, waits)
+	}
+	for end := range waits {
+		if _, err := DecodeRetryNote(waits[:end]); err == nil {
+			t.Errorf("%x is read as a note", waits[:end])
+		}
+	}
+	n.Cause = strings.Repeat("ä", noteCause)
+	if cut, err := DecodeRetryNote(n.Append(nil)); err != nil || cut.Cause != strings.Repeat("ä", noteCause/2) {
+		t.Errorf("a long cause becomes %q, %v", cut.Cause, err)
 	}
 	if witness := example("witness-record"); !bytes.Equal(witness, []byte{1}) {
 		t.Errorf("witness record %x", witness)

@@ -19,7 +19,8 @@
 // What it asks of user functions: they may run again for the same record, so they must not
 // act on the outside world; they are called by one goroutine at a time per task, but by
 // several for different tasks. An error or panic stops its task before the record, commits
-// everything before it, and is tried again with growing pauses; other tasks go on.
+// everything before it, and is tried again as RestartStrategy says, by default with growing
+// pauses; other tasks go on.
 //
 // Inside, each lane is one goroutine that owns a group consumer, a transactional producer
 // and some tasks. The pure machine in internal/epoch decides what a lane does next;

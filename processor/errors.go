@@ -10,7 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/topology"
 )
 
 // Error is something that a person must do about: what is wrong, where, and what to do.
@@ -43,7 +45,8 @@ var (
 	// ErrTopic: a topic is missing or is not as it must be.
 	ErrTopic = errors.New("topic unsuitable")
 	// ErrSink: the brokers do not take a record that a task sends, however often it is sent.
-	// The task is closed without the epoch that has the record, and tried again later.
+	// The task is closed without the epoch that has the record, and tried again as the restart
+	// strategy says.
 	ErrSink = errors.New("record refused by the brokers")
 	// ErrPlan: the plan does not fit what the application was born with.
 	ErrPlan = errors.New("incompatible plan")
@@ -53,6 +56,9 @@ var (
 	ErrPosition = errors.New("no usable position")
 	// ErrInstanceTaken: another process runs under the same instance id.
 	ErrInstanceTaken = errors.New("instance id taken by another process")
+	// ErrGaveUp: a task failed and its restart strategy does not try it again, or trying again
+	// cannot help; what made it fail is in the chain, too.
+	ErrGaveUp = errors.New("task given up")
 	// ErrTimelineOver: the application was rewound, or is being rewound, to a new timeline.
 	ErrTimelineOver = errors.New("the application has moved to a newer timeline")
 )
@@ -170,6 +176,17 @@ func judge(err error) verdict {
 		return verdictFatal
 	}
 	return verdictUnknown
+}
+
+// hopeless says whether what made a task fail would come again however often it is tried:
+// the function has said so, or what the task needs to go on is gone from Kafka.
+func hopeless(err error) bool {
+	for _, class := range []error{topology.ErrNonRetriable, ErrPosition, changelog.ErrTruncated, changelog.ErrLost} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
 }
 
 // refusesRecords says whether an error of a produced record is about the record, or its topic,

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/weir-stream/weir/offsets"
-	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
 // Listener has a field per event; nil fields are skipped. The functions are called by the
@@ -17,6 +16,7 @@ type Listener struct {
 	TaskRestored     func(RestoredInfo)
 	TaskClosed       func(ClosedInfo)
 	TaskFailed       func(FailedInfo)
+	TaskGaveUp       func(GaveUpInfo)
 	EpochCommitted   func(CommittedInfo)
 	EpochAborted     func(AbortedInfo)
 	EpochInDoubt     func(DoubtInfo)
@@ -62,14 +62,26 @@ type RestoredInfo struct {
 // ClosedInfo: a task no longer runs in this lane.
 type ClosedInfo struct {
 	Task   offsets.Task
-	Reason string // revoked, lost, failed, diverged, fenced, stopped
+	Reason string // revoked, lost, failed, failover, diverged, fenced, stopped
 }
 
-// FailedInfo: a task cannot go on. It is tried again after a pause; the others go on.
+// FailedInfo: a task cannot go on, or could not be restored. It is tried again after a
+// pause; the others go on, unless Failover says something else.
 type FailedInfo struct {
-	Task  offsets.Task
-	Err   error
-	Retry time.Duration
+	Task     offsets.Task
+	Err      error
+	Attempt  int           // number of the failure, as the strategy counts
+	Retry    time.Duration // the pause; a failure before its end is not counted
+	Strategy string        // exponential-delay, fixed-delay, failure-rate
+}
+
+// GaveUpInfo: a task failed and is not tried again. The worker stops, and Run returns
+// ErrGaveUp.
+type GaveUpInfo struct {
+	Task     offsets.Task
+	Err      error
+	Attempt  int    // number of the failure, as the strategy counts
+	Strategy string // as in FailedInfo, or none
 }
 
 // CommittedInfo: an epoch of a lane is committed.
@@ -124,7 +136,11 @@ func (i RestoredInfo) String() string {
 func (i ClosedInfo) String() string { return fmt.Sprintf("task %s closed: %s", i.Task, i.Reason) }
 
 func (i FailedInfo) String() string {
-	return fmt.Sprintf("task %s failed, next try in %s: %v", i.Task, i.Retry, i.Err)
+	return fmt.Sprintf("task %s failed (%d, %s), next try in %s: %v", i.Task, i.Attempt, i.Strategy, i.Retry, i.Err)
+}
+
+func (i GaveUpInfo) String() string {
+	return fmt.Sprintf("task %s failed (%d, %s) and is given up: %v", i.Task, i.Attempt, i.Strategy, i.Err)
 }
 
 func (i CommittedInfo) String() string {
@@ -174,13 +190,19 @@ func (l listener) restored(r taskRestored) {
 	emit(l, func(x *Listener) func(RestoredInfo) { return x.TaskRestored }, RestoredInfo{r.task, r.base, r.records, r.took, at})
 }
 
-func (l listener) closed(t offsets.Task, why epoch.Reason) {
-	name := [...]string{"revoked", "lost", "failed", "diverged", "fenced", "stopped"}[why]
-	emit(l, func(x *Listener) func(ClosedInfo) { return x.TaskClosed }, ClosedInfo{t, name})
+// reasons are the names of epoch.Reason.
+var reasons = [...]string{"revoked", "lost", "failed", "diverged", "fenced", "stopped"}
+
+func (l listener) closed(t offsets.Task, why string) {
+	emit(l, func(x *Listener) func(ClosedInfo) { return x.TaskClosed }, ClosedInfo{t, why})
 }
 
-func (l listener) failed(t offsets.Task, err error, retry time.Duration) {
-	emit(l, func(x *Listener) func(FailedInfo) { return x.TaskFailed }, FailedInfo{t, err, retry})
+func (l listener) failed(i FailedInfo) {
+	emit(l, func(x *Listener) func(FailedInfo) { return x.TaskFailed }, i)
+}
+
+func (l listener) gaveUp(i GaveUpInfo) {
+	emit(l, func(x *Listener) func(GaveUpInfo) { return x.TaskGaveUp }, i)
 }
 
 func (l listener) committed(i CommittedInfo) {

@@ -109,6 +109,10 @@ func (l *lane) joinGroup() error {
 		kgo.SessionTimeout(l.cfg.sessionTimeout),
 		kgo.RebalanceTimeout(l.cfg.rebalanceTimeout),
 		kgo.HeartbeatInterval(l.cfg.heartbeat),
+		// Notes are all that it produces: nothing is repeated, and nobody waits.
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.DisableIdempotentWrite(),
+		kgo.RequiredAcks(kgo.LeaderAck()),
 		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
 			failpoint("assign")
 			// Nothing may be polled before the task is restored.

@@ -36,6 +36,7 @@ type lane struct {
 	db       *changelog.DB
 	balancer *balancer
 	stats    *laneStats
+	failures *failures
 
 	ctx     context.Context // of what must outlive a stop: the last commit
 	inbox   *inbox
@@ -89,14 +90,9 @@ type routed struct {
 	input int
 }
 
-type retry struct {
-	at    time.Time
-	pause time.Duration
-}
-
 func newLane(index int, instance string, w *Worker, app *application, db *changelog.DB, b *balancer) *lane {
 	l := &lane{
-		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
+		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index], failures: w.failures,
 		inbox: new(inbox), machine: epoch.New(),
 		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
 		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, unread: map[topicPartition]error{}, now: time.Now,
@@ -128,6 +124,7 @@ func (l *lane) run(ctx context.Context) error {
 	}
 	defer l.group.client.CloseAllowingRebalance()
 	defer l.balancer.stop()
+	defer l.failures.join(l.inbox)()
 	wake := context.AfterFunc(ctx, func() {
 		l.inbox.push(stopWanted{})
 		limit := time.AfterFunc(l.stopLimit(), cancel)
@@ -302,6 +299,8 @@ func (l *lane) handle(e any) {
 	case groupRefused:
 		l.fatal = e.err
 		l.tell(epoch.Stop{})
+	case *failedOver:
+		l.failOver(e)
 	case rebalanceAsked:
 		l.group.client.ForceRebalance()
 	case taskRestored:

@@ -26,7 +26,10 @@ func logListener(log zerolog.Logger) *Listener {
 			log.Info().Stringer("task", i.Task).Str("reason", i.Reason).Msg("task closed")
 		},
 		TaskFailed: func(i FailedInfo) {
-			log.Error().Stringer("task", i.Task).Dur("retry_ms", i.Retry).Err(i.Err).Msg("task failed")
+			log.Error().Stringer("task", i.Task).Int("attempt", i.Attempt).Str("strategy", i.Strategy).Dur("retry_ms", i.Retry).Err(i.Err).Msg("task failed")
+		},
+		TaskGaveUp: func(i GaveUpInfo) {
+			log.Error().Stringer("task", i.Task).Int("attempt", i.Attempt).Str("strategy", i.Strategy).Err(i.Err).Msg("task given up, the worker ends")
 		},
 		EpochCommitted: func(i CommittedInfo) {
 			log.Debug().Int("lane", i.Lane).Int64("records", i.Records).Int64("internal", i.Internal).Int64("bytes", i.Bytes).Int("changelog", i.Changelog).Dur("took_ms", i.Took).Msg("committed")

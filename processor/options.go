@@ -52,6 +52,9 @@ type config struct {
 	transactionTimeout time.Duration
 	remindEvery        time.Duration // see runningTask.remind
 
+	restart  Strategy
+	failover FailoverScope
+
 	leaveOnStop     bool
 	allowOldBrokers bool
 	internal        int // partitions of internal topics; 0: of the widest source
@@ -169,7 +172,7 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 		brokers: []string{"localhost:9092"}, lanes: runtime.GOMAXPROCS(0),
 		commitInterval: 100 * time.Millisecond, commitBytes: 64 << 20, maxRecordBytes: 1000 << 10,
 		sessionTimeout: 10 * time.Second, rebalanceTimeout: 30 * time.Second, heartbeat: time.Second,
-		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second,
+		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second, restart: ExponentialDelay(),
 		log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
 	}
 	if plan != nil {
@@ -221,7 +224,7 @@ func (c *config) validate() error {
 	rule(c.transactionTimeout >= time.Second, fmt.Sprintf("TransactionTimeout is %s", c.transactionTimeout), "use 1 s or more")
 	rule(c.rebalanceTimeout >= 2*c.commitInterval+c.heartbeat, fmt.Sprintf("RebalanceTimeout %s is too short for an epoch of %s and a heartbeat of %s", c.rebalanceTimeout, c.commitInterval, c.heartbeat),
 		"a worker that ends its epoch would be thrown out of the group: raise RebalanceTimeout")
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkRestart()...)...)
 }
 
 func (c *config) dbOptions() changelog.DBOptions {

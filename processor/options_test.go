@@ -128,6 +128,68 @@ func TestTimeoutsAreValidatedAgainstEachOther(t *testing.T) {
 	}
 }
 
+// A strategy that cannot be meant is refused with the reason, whether it was written in Go or as text.
+func TestRestartStrategiesAreValidated(t *testing.T) {
+	for what, o := range map[string]Option{
+		"fixed-delay: attempts is 0":            RestartStrategy(FixedDelay(0, time.Second)),
+		"failure-rate: max-failures":            RestartStrategy(FailureRate(0, time.Minute, time.Second)),
+		"max-backoff of 60000 ms is below":      RestartStrategy(ExponentialDelay(func(b *Backoff) { b.Initial = time.Hour })),
+		"exponential-delay: jitter-factor is 2": RestartStrategy(ExponentialDelay(func(b *Backoff) { b.Jitter = 2 })),
+		`there is no strategy ""`:               RestartStrategy(Strategy{}),
+		"Failover is 7":                         Failover(7),
+	} {
+		var e *Error
+		if _, err := newConfig(nil, o); !errors.As(err, &e) || !strings.Contains(err.Error(), what) || e.Fix == "" {
+			t.Errorf("%v, want %q and what to do", err, what)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                                "known are [exponential-delay fixed-delay failure-rate none]",
+		"fixed-delay,":                    `no parameter ""`,
+		"fixed-delay,max-backoff=1s":      "known are [attempts delay]",
+		"none,delay=1s":                   "no parameter",
+		"fixed-delay,attempts=many":       "attempts=many: want a whole number",
+		"fixed-delay,delay=10":            "delay=10: want a duration such as 10s",
+		"exponential-delay,jitter-factor": "want a number",
+	} {
+		if s, err := ParseStrategy(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is read as %s, %v; want %q", text, s, err, want)
+		}
+	}
+}
+
+func TestStrategiesAsText(t *testing.T) {
+	for text, want := range map[string]Strategy{
+		"exponential-delay":                     ExponentialDelay(),
+		"fixed-delay":                           FixedDelay(1, time.Second),
+		"failure-rate":                          FailureRate(1, time.Minute, time.Second),
+		"none":                                  NoRestart(),
+		"fixed-delay,delay=1m30s,attempts=3":    FixedDelay(3, 90*time.Second),
+		"failure-rate,failure-rate-interval=5m": FailureRate(1, 5*time.Minute, time.Second),
+		"exponential-delay,max-backoff=5m,jitter-factor=0,backoff-multiplier=2,initial-backoff=500ms,reset-backoff-threshold=10m,attempts-before-reset-backoff=9": ExponentialDelay(func(b *Backoff) {
+			*b = Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Minute, Multiplier: 2, ResetAfter: 10 * time.Minute, Attempts: 9}
+		}),
+	} {
+		got, err := ParseStrategy(text)
+		if err != nil || got != want {
+			t.Errorf("%q is read as %s, %v; want %s", text, got, err, want)
+		}
+		if again, err := ParseStrategy(got.String()); err != nil || again != got {
+			t.Errorf("%s is read as %s, %v", got, again, err)
+		}
+		if _, err := newConfig(nil, RestartStrategy(got)); err != nil {
+			t.Errorf("%s is refused: %v", got, err)
+		}
+	}
+	if s := ExponentialDelay().String(); s != "exponential-delay,initial-backoff=1s,max-backoff=1m0s,backoff-multiplier=1.5,jitter-factor=0.1,reset-backoff-threshold=1h0m0s,attempts-before-reset-backoff=0" {
+		t.Errorf("the default is %s", s)
+	}
+	c, err := newConfig(nil)
+	if err != nil || c.restart != ExponentialDelay() || c.failover != FailoverRegion {
+		t.Errorf("by default %s, %s; %v", c.restart, c.failover, err)
+	}
+}
+
 func TestUnreachableBrokersAreNamed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

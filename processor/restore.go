@@ -43,6 +43,7 @@ func (l *lane) startRestore(t offsets.Task) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	r := &restoring{cancel: cancel}
 	l.restoring[t] = r
+	l.waitsNoMore(t)
 	l.helpers.Go(func() {
 		defer cancel()
 		failpoint("restore")
@@ -267,8 +268,6 @@ func (l *lane) restoreFailed(r taskRestoreFailed) {
 }
 
 func (l *lane) notRestored(t offsets.Task, err error) {
-	pause := min(max(time.Second, l.retries[t].pause*3/2), time.Minute)
-	l.retries[t] = retry{l.now().Add(pause), pause}
-	l.cfg.listener.failed(t, err, pause)
+	l.taskFailed(t, err)
 	l.tell(epoch.RestoreFailed{Task: t})
 }

@@ -2,14 +2,8 @@ package processor
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/offsets"
 )
@@ -84,11 +78,10 @@ func (w *restoreWatch) tell() (RestoringInfo, bool) {
 func (w *restoreWatch) tick() {
 	ticks := time.NewTicker(restoreTick)
 	defer ticks.Stop()
-	var cl *kgo.Client
+	told := false
 	defer func() {
-		if cl != nil {
-			_ = w.publish(cl, nil) // if that fails the record before grows old
-			cl.Close()
+		if told {
+			_ = w.publish(nil) // if that fails the record before grows old
 		}
 	}()
 	for warned := false; ; {
@@ -101,100 +94,21 @@ func (w *restoreWatch) tick() {
 		if !ok {
 			return
 		}
-		var err error
-		if cl == nil {
-			// Not the lane's producer: that one's records are part of epochs. Nothing is
-			// repeated and nothing is waited for; the next tick says more.
-			cl, err = w.lane.cfg.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.LeaderAck()))
+		told = true
+		p := RestoreProgress{
+			Worker: w.lane.instance, Began: w.began, Told: time.Now(), Store: info.Store, From: info.From, Next: info.Next, End: info.End,
+			Done: info.Done, Total: info.Total, Records: info.Records,
 		}
-		if err == nil {
-			p := RestoreProgress{
-				Worker: w.lane.instance, Began: w.began, Told: time.Now(), Store: info.Store, From: info.From, Next: info.Next, End: info.End,
-				Done: info.Done, Total: info.Total, Records: info.Records,
-			}
-			err = w.publish(cl, p.Append(nil))
-		}
-		if err != nil && !warned {
+		if err := w.publish(p.Append(nil)); err != nil && !warned {
 			warned = true // the restore does not need it
 			w.lane.cfg.listener.warn("publish the progress of restoring task "+info.Task.String(), err)
 		}
 	}
 }
 
-func (w *restoreWatch) publish(cl *kgo.Client, value []byte) error {
-	ctx, cancel := context.WithTimeout(w.lane.ctx, restoreTick)
+func (w *restoreWatch) publish(value []byte) error {
+	ctx, cancel := context.WithTimeout(w.lane.ctx, noteLimit)
 	defer cancel()
-	app, t := w.lane.app, w.info.Task // the task never changes
-	return cl.ProduceSync(ctx, &kgo.Record{
-		Topic: app.names.Epochs(), Partition: app.witness(t), Key: []byte(t.String()), Value: value,
-	}).FirstErr()
-}
-
-// RestoreProgress is what a worker tells of a restore that lasts: a record of the epochs
-// topic with the task as its key. A record without value says that the restore is over.
-type RestoreProgress struct {
-	Worker          string    // group instance id of the lane
-	Began, Told     time.Time // by the worker's clock, whole ms
-	Store           string
-	From, Next, End int64
-	Done, Total     int64
-	Records         int64
-}
-
-const progressVersion = 1
-
-var errProgress = errors.New("not the progress of a restore")
-
-// Append appends the record's value; FORMAT.md has its layout.
-func (p RestoreProgress) Append(b []byte) []byte {
-	b = append(b, progressVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(p.Began.UnixMilli()))
-	b = binary.BigEndian.AppendUint64(b, uint64(p.Told.UnixMilli()))
-	for _, n := range p.numbers() {
-		b = binary.AppendUvarint(b, uint64(*n))
-	}
-	for _, s := range []string{p.Worker, p.Store} {
-		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
-	}
-	return b
-}
-
-func (p *RestoreProgress) numbers() []*int64 {
-	return []*int64{&p.From, &p.Next, &p.End, &p.Done, &p.Total, &p.Records}
-}
-
-// DecodeRestoreProgress reads what Append wrote.
-func DecodeRestoreProgress(b []byte) (p RestoreProgress, err error) {
-	given := b
-	if len(b) < 17 || b[0] != progressVersion {
-		return p, fmt.Errorf("%w: %x", errProgress, given)
-	}
-	p.Began = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
-	p.Told = time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:])))
-	b = b[17:]
-	number := func() (v uint64) {
-		v, n := binary.Uvarint(b)
-		if n <= 0 || n > 1 && b[n-1] == 0 || v > 1<<63-1 { // no longer than it must be
-			err = fmt.Errorf("%w: %x", errProgress, given)
-			return 0
-		}
-		b = b[n:]
-		return v
-	}
-	for _, to := range p.numbers() {
-		if *to = int64(number()); err != nil {
-			return p, err
-		}
-	}
-	for _, to := range []*string{&p.Worker, &p.Store} {
-		n := number()
-		if err != nil || n > uint64(len(b)) {
-			return p, fmt.Errorf("%w: %x", errProgress, given)
-		}
-		*to, b = string(b[:n]), slices.Clip(b[n:])
-	}
-	if len(b) > 0 {
-		return p, fmt.Errorf("%w: %x", errProgress, given)
-	}
-	return p, nil
+	t := w.info.Task // never changes
+	return w.lane.group.client.ProduceSync(ctx, w.lane.noteRecord(t.String(), t, value)).FirstErr()
 }

@@ -20,13 +20,7 @@ func (l *lane) tick() {
 	}
 	l.lastTick = now
 	l.spread++
-	for t, r := range l.retries {
-		if !now.Before(r.at) && l.tasks[t] == nil && l.restoring[t] == nil {
-			r.at = now.Add(time.Hour) // once; closing or failing again sets the next one
-			l.retries[t] = r
-			l.tell(epoch.Retry{Task: t})
-		}
-	}
+	l.tickRetries(now)
 	l.applyIdle()
 	l.tickTime(now)
 	if now.Sub(l.trimmed) >= trimEvery {

@@ -82,6 +82,11 @@ func (b *bubble) run(takes func(key string) time.Duration, events *processor.Lis
 	if err != nil {
 		b.Fatal(err)
 	}
+	return b.start(plan, events, more...)
+}
+
+// start starts a worker of one lane, if the options do not say something else.
+func (b *bubble) start(plan *topology.Plan, events *processor.Listener, more ...processor.Option) (stop func() error) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() {

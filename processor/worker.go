@@ -21,6 +21,7 @@ type Worker struct {
 	cfg      *config
 	instance string
 	stats    workerStats
+	failures *failures
 }
 
 // New checks the options. It does not talk to Kafka and opens nothing.
@@ -35,7 +36,8 @@ func New(plan *topology.Plan, opts ...Option) (*Worker, error) {
 }
 
 // Run processes until ctx ends or an error needs a person. It returns nil after a clean
-// stop: the open epoch is committed, nothing is undecided. The worker stays a member of
+// stop: the open epoch is committed, nothing is undecided. When a task is given up
+// (RestartStrategy) it stops likewise, and returns ErrGaveUp. The worker stays a member of
 // its group until its session ends, so that a restart moves no task; LeaveOnStop leaves at
 // once.
 func Run(ctx context.Context, plan *topology.Plan, opts ...Option) error {
@@ -74,11 +76,20 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return err
 	}
 	w.cfg.listener.started(w.plan.Application(), w.instance, w.cfg.lanes)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w.failures = newFailures(w.cfg, stop)
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range w.cfg.lanes {
 		g.Go(func() error { return w.runLane(ctx, i, app, db) })
 	}
 	err = g.Wait()
+	if gaveUp := w.failures.err(); gaveUp != nil {
+		if errors.Is(err, context.Canceled) {
+			err = nil // of a lane that had not begun
+		}
+		err = errors.Join(gaveUp, err)
+	}
 	if w.cfg.leaveOnStop {
 		err = errors.Join(err, w.leave(app))
 	}

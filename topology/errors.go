@@ -29,6 +29,14 @@ type (
 	PanicError = task.PanicError
 )
 
+// ErrNonRetriable is found by errors.Is in what NonRetriable returns.
+var ErrNonRetriable = task.ErrNonRetriable
+
+// NonRetriable marks what a function or a codec returns as an error that trying again does
+// not heal, such as a record that no release of the program will accept: the worker gives up
+// at once, whatever its restart strategy says. The text stays as it is.
+func NonRetriable(err error) error { return task.NonRetriable(err) }
+
 const packagePrefix = "github.com/weir-stream/weir/topology."
 
 // site is the line of the program that called into this package.

@@ -25,9 +25,10 @@ func newStatus() *cobra.Command {
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
 records a worker without local state would read to rebuild theirs. A restore that lasts longer than a second shows
-how far it is.
+how far it is, and a task that failed and waits for its next try the cause and when that is.
 
-It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's, or the group is rebalancing.`,
+It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's or waits after a failure,
+or the group is rebalancing.`,
 		Args: cobra.ExactArgs(1),
 		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
 			ctx, stop := cli.Signals(cmd.Context())

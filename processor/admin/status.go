@@ -54,6 +54,7 @@ type Task struct {
 	Stores    []Store    `json:"stores,omitempty"`
 	LocalAt   []string   `json:"local_at,omitempty"` // workers with its state on disk when they joined
 	Restoring *Restoring `json:"restoring,omitempty"`
+	Waiting   *Waiting   `json:"waiting,omitempty"` // it failed, and is tried again later
 }
 
 // Input is a partition that a task reads.
@@ -96,7 +97,7 @@ type look struct {
 	owner     map[offsets.Task]string
 	localAt   map[offsets.Task][]string
 	inputTime map[offsets.Task][]int64
-	restoring map[offsets.Task]*Restoring
+	notes     notes
 }
 
 // Status reads how the application is.
@@ -113,8 +114,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	if err := l.read(ctx, kadm.NewClient(c.client)); err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
 	}
-	var unknown error // how restores go is the smaller part of a status
-	l.restoring, unknown = c.restoring(ctx, l.names.Epochs())
+	var unknown error // what workers say beside their commits is the smaller part of a status
+	l.notes, unknown = c.notes(ctx, l.names.Epochs())
 	s := Status{
 		Application: c.application, Timeline: birth.Timeline, Born: birth.Born,
 		Group: l.names.Group(), GroupState: l.group.State, Lanes: []Lane{}, Tasks: []Task{}, Problems: []string{},
@@ -156,7 +157,10 @@ func (l *look) read(ctx context.Context, adm *kadm.Client) error {
 	return nil
 }
 
-const stable = "Stable"
+const (
+	stable = "Stable"
+	clock  = "15:04:05 MST"
+)
 
 // members finds who has which task.
 func (l *look) members(s *Status) {
@@ -257,8 +261,12 @@ func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Tas
 		l.inputTime[id] = append(l.inputTime[id], inputTime)
 		t.Inputs = append(t.Inputs, input)
 	}
-	if r := l.restoring[id]; r != nil && (t.Owner == "" || t.Owner == r.Owner) && (t.Committed == nil || t.Committed.Before(r.Since)) {
+	// A note is believed of the owner, and if nothing was committed since it was true.
+	if r := l.notes.restoring[id]; r != nil && (t.Owner == "" || t.Owner == r.Owner) && (t.Committed == nil || t.Committed.Before(r.Since)) {
 		t.Restoring = r
+	}
+	if w := l.notes.waiting[id]; w != nil && (t.Owner == "" || t.Owner == w.Owner) && (t.Committed == nil || !t.Committed.After(w.Since)) {
+		t.Waiting = w
 	}
 	for i, st := range sub.Stores {
 		store := Store{UID: st.UID, Topic: l.names.Changelog(st.UID)}
@@ -320,6 +328,10 @@ func (l *look) judge(s *Status) {
 	for i, t := range s.Tasks {
 		if t.Owner == "" {
 			orphans = append(orphans, t.Task)
+		}
+		if w := t.Waiting; w != nil {
+			s.Problems = append(s.Problems, fmt.Sprintf("task %s failed at %s (failure %d of %s) and is tried again at %s: %s",
+				t.Task, w.Since.Format(clock), w.Attempt, w.Strategy, w.Next.Format(clock), w.Cause))
 		}
 		if lowest < 0 || before(t.Watermark, s.Tasks[lowest].Watermark) {
 			lowest = i

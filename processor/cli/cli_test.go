@@ -124,6 +124,9 @@ func TestExitCodes(t *testing.T) {
 		{"certificate without TLS", count, append([]string{"check", "--tls-ca", "x"}, nobody...), cli.ExitUsage, []string{"--tls"}},
 		{"bad setting", count, append([]string{"run", "--lanes", "-1", "--state-dir", t.TempDir()}, nobody...), cli.ExitCould, []string{"Lanes is -1", "do: use 1 or more"}},
 		{"two bad settings", count, append([]string{"run", "--lanes", "-1", "--cache-bytes", "7", "--state-dir", t.TempDir()}, nobody...), cli.ExitCould, []string{"Lanes is -1", "CacheBytes is 7"}},
+		{"no such restart strategy", count, append([]string{"run", "--restart", "often", "--state-dir", t.TempDir()}, nobody...), cli.ExitUsage, []string{"--restart", `"often": known are [exponential-delay`}},
+		{"bad restart strategy", count, append([]string{"check", "--restart", "fixed-delay,attempts=0"}, nobody...), cli.ExitCould, []string{"fixed-delay: attempts is 0", "do: use 1 or more"}},
+		{"no such failover", count, append([]string{"check", "--failover", "half"}, nobody...), cli.ExitUsage, []string{`--failover "half": known are region, full`}},
 		{"nobody there", count, append([]string{"check"}, nobody...), cli.ExitCould, []string{"no broker answered", "do: check the addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -274,5 +277,42 @@ func TestExecuteOfOwnCommands(t *testing.T) {
 		if code := cli.Execute(root); code != c.code || e.String() != c.says {
 			t.Errorf("%v: exit code %d, says %q", c.err, code, e.String())
 		}
+	}
+}
+
+// A worker whose strategy gives a task up ends, and says what a person needs to know.
+func TestRunGivesUp(t *testing.T) {
+	s, err := embedded.Start(embedded.Options{Topics: map[string]int32{"lines": 2, "counts": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Addrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "lines", Value: []byte("not to be")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	refuse := func() (*topology.Plan, error) {
+		b := topology.New("refuse")
+		byLine := topology.KeyBy(topology.From(b, lines), "by-line", codec.String, func(_ []byte, line string) (string, error) {
+			return "", fmt.Errorf("no use for %q", line)
+		})
+		byLine.Count("counts").To(counts)
+		return b.Build()
+	}
+	code, _, stderr := execute(refuse, []string{"run", "--state-dir", t.TempDir(), "--lanes", "1", "--restart", "none", "--log-level", "error", "--log-format", "json"},
+		processor.Brokers(s.Addrs()...))
+	for _, want := range []string{`given up at failure 1 by none: `, `no use for "not to be"`, "\n  do: mend the cause and start again: the task goes on where it stopped, and nothing is lost\n", `"message":"task given up, the worker ends"`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("standard error lacks %q", want)
+		}
+	}
+	if code != cli.ExitCould || t.Failed() {
+		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }

@@ -55,13 +55,13 @@ and whether the plan fits the one that the application was born with.`,
 			if err != nil {
 				return err
 			}
-			opts, err := p.options(&c, append(w.options(), processor.Logger(zerolog.Nop()))...)
+			opts, err := p.options(&c, &w)
 			if err != nil {
 				return err
 			}
 			ctx, stop := Signals(cmd.Context())
 			defer stop()
-			results, err := processor.Check(ctx, plan, opts...)
+			results, err := processor.Check(ctx, plan, append(opts, processor.Logger(zerolog.Nop()))...)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -54,13 +55,16 @@ func (p program) plan() (*topology.Plan, error) {
 }
 
 // options puts what the flags say behind what is compiled in.
-func (p program) options(c *Connection, more ...processor.Option) ([]processor.Option, error) {
-	of, err := c.Options()
+func (p program) options(c *Connection, w *workerFlags) ([]processor.Option, error) {
+	brokers, err := c.Options()
 	if err != nil {
 		return nil, err
 	}
-	opts := append([]processor.Option{}, p.opts...)
-	return append(append(opts, of), more...), nil
+	worker, err := w.options()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(p.opts, []processor.Option{brokers}, worker), nil
 }
 
 // Signals ends a context at SIGINT or SIGTERM. The second signal ends the process.

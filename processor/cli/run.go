@@ -20,6 +20,7 @@ type workerFlags struct {
 	commit, session, txn     time.Duration
 	commitBytes, cache       int64
 	minFree                  uint64
+	restart, failover        string
 	leave, old               bool
 	logLevel, logFormat      string
 }
@@ -36,6 +37,8 @@ func (w *workerFlags) add(f *pflag.FlagSet) {
 	f.Uint64Var(&w.minFree, "min-free-disk", 0, "`bytes` left alone on the disk of the state directory; default 256 MiB")
 	f.DurationVar(&w.session, "session-timeout", 0, "how long the group waits for a silent worker; default 10s")
 	f.DurationVar(&w.txn, "transaction-timeout", 0, "how long brokers keep the transaction of a vanished worker; default 10s")
+	f.StringVar(&w.restart, "restart", "", "`strategy` for tasks that fail, such as fixed-delay,attempts=3,delay=10s; default exponential-delay")
+	f.StringVar(&w.failover, "failover", "", "`scope` of what a failure restores: region (the task, the default) or full (all tasks of this worker)")
 	f.BoolVar(&w.leave, "leave", false, "leave the group when stopped, instead of keeping the tasks for a restart")
 	f.BoolVar(&w.old, "allow-old-brokers", false, "accept brokers without transaction.version 2, where exactly-once has a gap")
 	f.StringVar(&w.logLevel, "log-level", "info", "`level`: debug, info, warn or error")
@@ -43,7 +46,7 @@ func (w *workerFlags) add(f *pflag.FlagSet) {
 }
 
 // options are those of the flags that were given.
-func (w *workerFlags) options() []processor.Option {
+func (w *workerFlags) options() ([]processor.Option, error) {
 	all := map[string]func() processor.Option{
 		"state-dir":           func() processor.Option { return processor.StateDir(w.stateDir) },
 		"instance":            func() processor.Option { return processor.InstanceID(w.instance) },
@@ -62,13 +65,29 @@ func (w *workerFlags) options() []processor.Option {
 			opts = append(opts, make())
 		}
 	})
+	if w.restart != "" {
+		s, err := processor.ParseStrategy(w.restart)
+		if err != nil {
+			return nil, Usagef("--restart: %w", err)
+		}
+		opts = append(opts, processor.RestartStrategy(s))
+	}
+	switch w.failover {
+	case "":
+	case processor.FailoverRegion.String():
+		opts = append(opts, processor.Failover(processor.FailoverRegion))
+	case processor.FailoverFull.String():
+		opts = append(opts, processor.Failover(processor.FailoverFull))
+	default:
+		return nil, Usagef("--failover %q: known are %s, %s", w.failover, processor.FailoverRegion, processor.FailoverFull)
+	}
 	if w.leave {
 		opts = append(opts, processor.LeaveOnStop())
 	}
 	if w.old {
 		opts = append(opts, processor.AllowOldBrokers())
 	}
-	return opts
+	return opts, nil
 }
 
 // logger is the log that the flags ask for.
@@ -111,7 +130,16 @@ func (p program) run() *cobra.Command {
 once, which loses nothing either: what was not committed is processed again by the next start.
 
 A stopped worker keeps its tasks until its session times out, so that a restart is quick and disturbs nobody;
-with --leave the others take its tasks over at once.`,
+with --leave the others take its tasks over at once.
+
+A task that fails is tried again as --restart says; the names and parameters are Flink's:
+  exponential-delay,initial-backoff=1s,max-backoff=1m,backoff-multiplier=1.5,jitter-factor=0.1,
+    reset-backoff-threshold=1h,attempts-before-reset-backoff=0    (0: without limit)
+  fixed-delay,attempts=1,delay=1s
+  failure-rate,max-failures-per-interval=1,failure-rate-interval=1m,delay=1s
+  none
+These are the defaults; parameters may be left out. When a task is given up, the worker commits what is done and
+ends with an error.`,
 		Args: cobra.NoArgs,
 		RunE: Action(func(cmd *cobra.Command, _ []string) error {
 			log, err := w.logger(cmd.ErrOrStderr())
@@ -122,7 +150,7 @@ with --leave the others take its tasks over at once.`,
 			if err != nil {
 				return err
 			}
-			opts, err := p.options(&c, w.options()...)
+			opts, err := p.options(&c, &w)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -37,6 +38,23 @@ func Where(node, site string) string {
 }
 
 func (e *OperatorError) Unwrap() error { return e.Err }
+
+// ErrNonRetriable is found by errors.Is in errors that NonRetriable has marked.
+var ErrNonRetriable = errors.New("trying again does not help")
+
+type nonRetriable struct{ err error }
+
+func (e *nonRetriable) Error() string        { return e.err.Error() }
+func (e *nonRetriable) Unwrap() error        { return e.err }
+func (e *nonRetriable) Is(target error) bool { return target == ErrNonRetriable }
+
+// NonRetriable marks an error as one that trying again does not heal. The text stays.
+func NonRetriable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &nonRetriable{err}
+}
 
 // PanicError is a panic of a user function or a codec.
 type PanicError struct {
