@@ -121,7 +121,7 @@ func (a *application) checkCoPartitioned() (errs []error) {
 				errs = append(errs, &Error{
 					What:  fmt.Sprintf("%s has %d partitions, %s has %d, and they are merged or joined", first, a.partitions[first], other, a.partitions[other]),
 					Where: "application " + a.names.Application, Err: ErrTopic,
-					Fix: "give both the same number of partitions, or put .Repartition or KeyBy between a source and the merge",
+					Fix: "give both the same number of partitions, or put .Repartition or KeyBy between a source and the merge; a loop takes .Partitions",
 				})
 			}
 		}

@@ -86,8 +86,9 @@ type output struct {
 	topic      string
 	partitions int32
 	internal   bool
+	loop       bool                     // nobody waits for time from it
 	promise    func(*kgo.Record, error) // of the open epoch
-	told       []told                   // per partition: what its reader heard last; internal only
+	told       []told                   // per partition: what its reader heard last; internal only, and no loop
 	undecided  []told                   // the same with the open epoch
 	forgetful  bool                     // its readers keep no row of what they heard
 }
@@ -121,8 +122,8 @@ func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
 	t.ends = append([]int64(nil), r.metadata.Ends...)
 	for i, o := range sub.Outputs {
 		topic, n := l.app.outputTopic(int(r.task.Sub), i)
-		out := output{topic: topic, partitions: n, internal: o.Internal}
-		if o.Internal {
+		out := output{topic: topic, partitions: n, internal: o.Internal, loop: o.Loop}
+		if o.Internal && !o.Loop {
 			out.told, out.undecided = make([]told, n), make([]told, n)
 			out.forgetful = l.app.forgetsTime(o.Topic)
 			out.forget()
@@ -186,7 +187,9 @@ func (t *runningTask) Emit(i int, o *task.Out) error {
 	switch {
 	case out.internal:
 		wm := t.run.Watermark()
-		out.undecided[rec.Partition].hears(wm, false)
+		if !out.loop {
+			out.undecided[rec.Partition].hears(wm, false)
+		}
 		if len(o.Headers) == 0 {
 			rec.Headers = txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, offsets.Data, wm))
 			break

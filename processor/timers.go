@@ -104,14 +104,15 @@ func (t *runningTask) remind(now time.Time) {
 	}
 }
 
-// wantsTime says whether time matters in the sub-topology or behind it.
+// wantsTime says whether time matters in the sub-topology or behind it. Through a loop there
+// is no time, and without loops no way round.
 func (a *application) wantsTime(sub int) bool {
 	if a.graph.Subs[sub].HasTime {
 		return true
 	}
 	for i := range a.graph.Subs {
 		for _, in := range a.graph.Subs[i].Inputs {
-			if in.Internal && slices.Contains(in.Upstream, sub) && i != sub && a.wantsTime(i) {
+			if in.Internal && !in.Loop && slices.Contains(in.Upstream, sub) && a.wantsTime(i) {
 				return true
 			}
 		}
@@ -124,7 +125,7 @@ func (a *application) wantsTime(sub int) bool {
 func (a *application) forgetsTime(uid string) bool {
 	for i := range a.graph.Subs {
 		for _, in := range a.graph.Subs[i].Inputs {
-			if in.Internal && in.Topic == uid {
+			if in.Internal && !in.Loop && in.Topic == uid {
 				return !a.graph.Subs[i].HasTime && a.wantsTime(i)
 			}
 		}

@@ -26,6 +26,7 @@ func (b *Builder) Build() (*Plan, error) {
 	c.keys()
 	c.partitions()
 	c.cycles()
+	c.loops()
 	c.stores()
 	if len(c.found) > 0 {
 		slices.SortStableFunc(c.found, func(a, b *BuildError) int { return compareSites(a.Site, b.Site) })
@@ -72,7 +73,7 @@ func (c *check) names() {
 	}
 	owner := map[string]*vertex{}
 	for _, v := range c.vertices {
-		if v.UID == "" || v.hop {
+		if v.UID == "" || v.hop != v.loop { // of a repartition the writing end has it, of a loop the reading one
 			continue
 		}
 		if first, ok := owner[v.UID]; ok {
@@ -109,7 +110,7 @@ func (c *check) sinks() {
 			for _, s := range c.vertices {
 				if s.input != nil && !s.hop && s.Topic == o.Topic {
 					c.reject(v, "topic %s is read by %s: the application would feed itself", o.Topic, s.Site).
-						fix("write another topic, or use the stream itself instead of reading it back")
+						fix("write another topic, or use the stream itself instead of reading it back; for records that are to go round, NewLoop")
 				}
 			}
 		}
@@ -184,40 +185,6 @@ func (c *check) count(reading *vertex) int {
 	return cmp.Or(c.vertices[reading.Inputs[0]].outputs[0].Partitions, c.Builder.partitions)
 }
 
-// cycles finds sub-topologies that wait for themselves: time behind a repartition topic is
-// that of its writers, so a writer that reads it, at once or through others, would never
-// move.
-func (c *check) cycles() {
-	readers := make([][]int, c.subs) // of what a sub-topology writes
-	for i, v := range c.vertices {
-		if v.hop && len(v.Inputs) > 0 {
-			up := c.sub[v.Inputs[0]]
-			readers[up] = append(readers[up], c.sub[i])
-		}
-	}
-	reaches := func(from, to int) bool {
-		seen := make([]bool, c.subs)
-		for todo := []int{from}; len(todo) > 0; {
-			s := todo[len(todo)-1]
-			todo = todo[:len(todo)-1]
-			if s == to {
-				return true
-			}
-			if !seen[s] {
-				seen[s] = true
-				todo = append(todo, readers[s]...)
-			}
-		}
-		return false
-	}
-	for i, v := range c.vertices {
-		if v.hop && len(v.Inputs) > 0 && reaches(c.sub[i], c.sub[v.Inputs[0]]) {
-			c.reject(v, "it is merged with a stream that it comes from: its time would wait for itself").
-				fix("put a Repartition before the other side of the Merge too")
-		}
-	}
-}
-
 func (c *check) stores() {
 	n := make([]int, c.subs)
 	for i, v := range c.vertices {
@@ -250,7 +217,7 @@ func (c *check) graph() *task.Graph {
 			index := len(s.Inputs)
 			in.Open = func(t *task.Task) func(*task.Raw) error { return v.open(t, index) }
 			if v.hop {
-				in.Upstream = []int{c.sub[v.Inputs[0]]}
+				in.Upstream = c.writers(v)
 			}
 			s.Inputs = append(s.Inputs, in)
 		}
@@ -266,7 +233,7 @@ func (c *check) graph() *task.Graph {
 				s.Outputs = append(s.Outputs, o)
 			}
 			n.Outputs = append(n.Outputs, at)
-			if o.Internal {
+			if o.Internal && !o.Loop {
 				s.Hold = max(s.Hold, n.Delay)
 			}
 		}

@@ -14,6 +14,10 @@ import (
 
 func one(k string, v int64) (string, int64, error) { return k, v, nil }
 
+func newLoop(b *topology.Builder) topology.Loop[string, int64] {
+	return topology.NewLoop(b, "again", codec.String, codec.Codec[int64](decimal{}))
+}
+
 func length(k string, _ int64) (int, error) { return len(k), nil }
 
 // Every mistake that Build finds, with a piece of what it says and of how to mend it.
@@ -41,6 +45,7 @@ func TestBuildErrors(t *testing.T) {
 			topology.From(b, in)
 		}},
 		{"topic read and written", "sink in", "is read by build_test.go:", "another topic", func(b *builder) { topology.From(b, in).To(in) }},
+		{"topic read and written, for a loop", "sink in", "would feed itself", "NewLoop", func(b *builder) { topology.From(b, in).Filter(even).To(in) }},
 		{"topic read and routed", "route", "topic in is read by", "another topic", func(b *builder) {
 			topology.From(b, in).Route(func(string, int64) (topology.Topic[string, int64], error) { return in, nil }, out, in)
 		}},
@@ -129,6 +134,76 @@ func TestBuildErrors(t *testing.T) {
 		{"merged with itself, further on", "from-repartition n2", "it is merged with a stream that it comes from", "the other side", func(b *builder) {
 			s := topology.From(b, in)
 			s.Merge(s.Repartition("n").Repartition("n2"))
+		}},
+		{"merged with itself, for a loop", "from-repartition n", "its time would wait for itself", "NewLoop", func(b *builder) {
+			s := topology.From(b, in)
+			s.Merge(s.Repartition("n"))
+		}},
+		{"merged with itself, beside a loop", "from-repartition n", "it is merged with a stream that it comes from", "the other side", func(b *builder) {
+			l := newLoop(b)
+			s := topology.From(b, in).Merge(l.Stream())
+			s.ToLoop(l)
+			s.Merge(s.Repartition("n"))
+		}},
+		{"loop never fed", "loop again", "nothing is fed to it", ".ToLoop", func(b *builder) {
+			topology.From(b, in).Merge(newLoop(b).Stream()).To(out)
+		}},
+		{"loop never read", "loop again", "nothing reads it", "merge its Stream", func(b *builder) { topology.From(b, in).ToLoop(newLoop(b)) }},
+		{"loop without time", "loop again", "nothing but loops", "through a Repartition", func(b *builder) {
+			l := newLoop(b)
+			topology.From(b, in).ToLoop(l)
+			l.Stream().Filter(even).ToLoop(l)
+		}},
+		{"loops that meet without time", "loop again2", "nothing but loops", "through a Repartition", func(b *builder) {
+			first, second := newLoop(b), topology.NewLoop(b, "again2", codec.String, codec.Int64)
+			s := first.Stream().Merge(second.Stream())
+			s.ToLoop(first)
+			s.ToLoop(second)
+		}},
+		{"loop that is none", "to-loop again", "nothing comes to it from loop again (build_test.go:", "Repartition, which carries time", func(b *builder) {
+			l := newLoop(b)
+			topology.From(b, in).ToLoop(l)
+			topology.From(b, in2).Merge(l.Stream()).To(out)
+		}},
+		{"loop with one feeder from elsewhere", "to-loop again", "nothing comes to it from loop again (build_test.go:", "Repartition, which carries time", func(b *builder) {
+			l := newLoop(b)
+			topology.From(b, in2).Merge(l.Stream()).ToLoop(l)
+			topology.From(b, in).ToLoop(l)
+		}},
+		{"uid of a loop taken", "count again", "taken by loop again", "of its own", func(b *builder) {
+			l := newLoop(b)
+			s := topology.From(b, in).Merge(l.Stream())
+			s.Count("again")
+			s.ToLoop(l)
+		}},
+		{"two loops of one uid", "loop again", "taken by loop again", "of its own", func(b *builder) {
+			newLoop(b)
+			newLoop(b)
+		}},
+		{"loop without uid", "loop build_test.go:", `uid ""`, "a-z", func(b *builder) { topology.NewLoop(b, "", codec.String, codec.Int64) }},
+		{"loop without key codec", "loop again", "codec of the key is nil", "codec.String", func(b *builder) {
+			topology.NewLoop[string](b, "again", nil, codec.Int64)
+		}},
+		{"loop without value codec", "loop again", "codec of the value is nil", "pass one", func(b *builder) {
+			topology.NewLoop[string, int64](b, "again", codec.String, nil)
+		}},
+		{"loop without partitions", "loop again", "number of partitions is 0", "1 or more", func(b *builder) {
+			topology.NewLoop(b, "again", codec.String, codec.Int64, topology.Partitions(0))
+		}},
+		{"loop of another builder", "to-loop again", `it feeds loop again of another Builder (application "other")`, "the Builder of the stream", func(b *builder) {
+			topology.From(b, in).ToLoop(newLoop(topology.New("other")))
+		}},
+		{"stream of another builder's loop", "merge", `it takes loop again of another Builder (application "other")`, "one Builder", func(b *builder) {
+			topology.From(b, in).Merge(newLoop(topology.New("other")).Stream())
+		}},
+		{"partitions of a loop at a merge", "loop again", "it meets from-repartition n", "the same Partitions", func(b *builder) {
+			hopped := topology.From(b, in).Repartition("n", topology.Partitions(3))
+			l := newLoop(b)
+			hopped.Merge(l.Stream()).ToLoop(l)
+		}},
+		{"key codecs of a loop at a merge", "merge", "different codecs (string, json)", "one key codec", func(b *builder) {
+			l := topology.NewLoop(b, "again", codec.JSON[string](), codec.Int64)
+			topology.From(b, in).Merge(l.Stream()).ToLoop(l)
 		}},
 		{"key codecs at a merge", "merge", "different codecs (string, json)", "one key codec", func(b *builder) {
 			topology.From(b, in).Merge(topology.From(b, topology.NewTopic("in2", codec.JSON[string](), in.ValueCodec())))
@@ -222,7 +297,9 @@ func TestAllMistakesComeAtOnceInTheOrderOfTheProgram(t *testing.T) {
 
 func TestNothingIsAddedAfterBuild(t *testing.T) {
 	b := topology.New("app")
-	s := topology.From(b, in)
+	l := newLoop(b)
+	s := topology.From(b, in).Merge(l.Stream())
+	s.Filter(even).ToLoop(l)
 	s.To(out)
 	p, err := b.Build()
 	if err != nil {
@@ -231,6 +308,7 @@ func TestNothingIsAddedAfterBuild(t *testing.T) {
 	before := p.String()
 	s.Filter(nil)
 	s.Merge(s)
+	s.ToLoop(l)
 	s.Branch().Case("x", even)
 	topology.Window(s, tumbling10).Late()
 	if p.String() != before {

@@ -25,6 +25,7 @@ type SubDescription struct {
 type InputDescription struct {
 	Topic         string `json:"topic"` // the uid, if internal
 	Internal      bool   `json:"internal,omitempty"`
+	Loop          bool   `json:"loop,omitempty"` // it has no part in time
 	MaxDisorderMS int64  `json:"max_disorder_ms,omitempty"`
 	IdleAfterMS   int64  `json:"idle_after_ms,omitempty"`
 	Upstream      []int  `json:"upstream,omitempty"` // sub-topologies that write it
@@ -45,6 +46,7 @@ type StoreDescription struct {
 type OutputDescription struct {
 	Topic      string `json:"topic"` // the uid, if internal
 	Internal   bool   `json:"internal,omitempty"`
+	Loop       bool   `json:"loop,omitempty"`
 	KeyCodec   string `json:"key_codec"`
 	ValueCodec string `json:"value_codec"`
 	Partitions int    `json:"partitions,omitempty"`
@@ -68,7 +70,7 @@ func (p *Plan) Describe() Description {
 		sub := SubDescription{ID: s.ID}
 		for _, in := range s.Inputs {
 			sub.Inputs = append(sub.Inputs, InputDescription{
-				Topic: in.Topic, Internal: in.Internal, Upstream: in.Upstream,
+				Topic: in.Topic, Internal: in.Internal, Loop: in.Loop, Upstream: in.Upstream,
 				MaxDisorderMS: ms(in.MaxDisorder), IdleAfterMS: ms(in.IdleAfter),
 			})
 		}
@@ -80,7 +82,7 @@ func (p *Plan) Describe() Description {
 		}
 		for _, o := range s.Outputs {
 			sub.Outputs = append(sub.Outputs, OutputDescription{
-				Topic: o.Topic, Internal: o.Internal, KeyCodec: o.KeyCodec, ValueCodec: o.ValueCodec, Partitions: o.Partitions,
+				Topic: o.Topic, Internal: o.Internal, Loop: o.Loop, KeyCodec: o.KeyCodec, ValueCodec: o.ValueCodec, Partitions: o.Partitions,
 			})
 		}
 		for i := range p.graph.Nodes {
@@ -104,7 +106,7 @@ func (d *Description) shape() shape {
 	for _, sub := range d.Subs {
 		var of subShape
 		for _, in := range sub.Inputs {
-			of.Inputs = append(of.Inputs, inputShape{in.Topic, in.Internal})
+			of.Inputs = append(of.Inputs, inputShape{in.Topic, in.Internal, in.Loop})
 		}
 		for _, st := range sub.Stores {
 			of.Stores = append(of.Stores, storeShape{st.UID, st.Kind, st.KeyCodec, st.ValueCodec, st.WindowMS})

@@ -79,13 +79,17 @@ func (l *factList) add(uid, what, text, fix string) {
 // stores that of its positions.
 func facts(d *Description) factList {
 	l := factList{byID: map[string]fact{}}
+	ends := map[string]int{} // writing ends of each uid
 	for i, sub := range d.Subs {
 		for j, in := range sub.Inputs {
 			what := "source"
-			if in.Internal {
+			switch {
+			case in.Loop:
+				what = "loop"
+			case in.Internal:
 				what = "reading end"
 			}
-			l.add(in.Topic, what, place(i, "input", j), "keep the order of From, KeyBy and Repartition in the program; add new ones at its end, in a new application")
+			l.add(in.Topic, what, place(i, "input", j), "keep the order of From, KeyBy, Repartition and NewLoop in the program; add new ones at its end, in a new application")
 		}
 		for j, s := range sub.Stores {
 			l.add(s.UID, "store", place(i, "store", j), "keep the order of stores in the program")
@@ -100,8 +104,14 @@ func facts(d *Description) factList {
 			if !o.Internal {
 				continue
 			}
-			l.add(o.Topic, "writing end", place(i, "repartition", k), "keep the order of KeyBy and Repartition in the program")
-			l.add(o.Topic, "records", fmt.Sprintf("key %s, value %s, partitions %d", o.KeyCodec, o.ValueCodec, o.Partitions), fixRename)
+			what := "writing end"
+			if ends[o.Topic]++; ends[o.Topic] > 1 { // of a loop
+				what = fmt.Sprintf("writing end %d", ends[o.Topic])
+			}
+			l.add(o.Topic, what, place(i, "repartition", k), "keep the order of KeyBy, Repartition and ToLoop in the program")
+			if ends[o.Topic] == 1 {
+				l.add(o.Topic, "records", fmt.Sprintf("key %s, value %s, partitions %d", o.KeyCodec, o.ValueCodec, o.Partitions), fixRename)
+			}
 			k++
 		}
 	}

@@ -51,6 +51,13 @@
 // is late: it goes to WindowedStream.Late, and is counted. Time seen behind a window is
 // the watermark minus that window's grace, so that windows may follow each other.
 //
+// # Loops
+//
+// Records may come back to an operator that they have passed: NewLoop gives the stream of
+// those that do, and ToLoop feeds it. Retries, searches in graphs and iterations are made of
+// that. A loop is an internal topic like that of a Repartition, but time does not go through
+// it. A topic of the user that an application both reads and writes is refused.
+//
 // # Errors
 //
 // What a function or codec returns, or panics with, stops the task before that record,

@@ -87,7 +87,8 @@ func label(n *task.Node) string {
 	return n.Kind
 }
 
-// Mermaid is the plan as a flowchart for mermaid.js, which many viewers of Markdown draw.
+// Mermaid is the plan as a flowchart for mermaid.js, which many viewers of Markdown draw. The
+// way back of a loop is dotted.
 func (p *Plan) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
@@ -128,7 +129,11 @@ func (p *Plan) Mermaid() string {
 		n := &p.graph.Nodes[j]
 		s := &p.graph.Subs[n.Sub]
 		if in := reads(p.graph, n); in != "" {
-			fmt.Fprintf(&b, "  %s --> n%d\n", topics[in], n.ID)
+			arrow := "-->"
+			if n.Kind == kindLoop {
+				arrow = "-.->"
+			}
+			fmt.Fprintf(&b, "  %s %s n%d\n", topics[in], arrow, n.ID)
 		} else {
 			for _, id := range n.Inputs {
 				fmt.Fprintf(&b, "  n%d --> n%d\n", id, n.ID)
@@ -146,6 +151,8 @@ func reads(g *task.Graph, n *task.Node) string {
 	switch {
 	case n.Kind == "source":
 		return n.Topic
+	case n.Kind == kindLoop: // it may be in the sub-topology that feeds it
+		return n.UID
 	case len(n.Inputs) == 1 && g.Nodes[n.Inputs[0]].Sub != n.Sub:
 		return n.UID
 	}

@@ -126,6 +126,42 @@ func ExampleStream_Merge() {
 	//   4 sink totals <- 3 (string, int64)
 }
 
+// Calls that fail are tried again, three times at most. The loop is read in front of what
+// feeds it.
+func ExampleNewLoop() {
+	type Call struct{ Attempt int }
+	calls := topology.NewTopic("calls", codec.String, codec.JSON[Call]())
+
+	b := topology.New("calling")
+	retries := topology.NewLoop(b, "retries", codec.String, codec.JSON[Call]())
+	tried := topology.MapValues(topology.From(b, calls).Merge(retries.Stream()), func(_ string, c Call) (Call, error) {
+		c.Attempt++ // and try
+		return c, nil
+	}).Branch()
+	tried.Case("succeeded", func(_ string, c Call) (bool, error) { return c.Attempt%2 == 0, nil }).
+		To(topology.NewTopic("succeeded", codec.String, codec.JSON[Call]()))
+	tried.Case("given up", func(_ string, c Call) (bool, error) { return c.Attempt == 3, nil }).
+		To(topology.NewTopic("failed", codec.String, codec.JSON[Call]()))
+	tried.Default("again").ToLoop(retries)
+
+	show(b)
+	// Output:
+	// application calling
+	//
+	// sub-topology 0
+	//   0 loop retries <- 10 (string, json)
+	//   1 source calls (string, json)
+	//   2 merge <- 1, 0
+	//   3 map-values <- 2
+	//   4 branch <- 3
+	//   5 case succeeded <- 4
+	//   6 sink succeeded <- 5 (string, json)
+	//   7 case given up <- 4
+	//   8 sink failed <- 7 (string, json)
+	//   9 default again <- 4
+	//   10 to-loop retries <- 9 (string, json)
+}
+
 // Mistakes come all at once, each with the line that made it.
 func ExampleBuilder_Build() {
 	b := topology.New("wrong")

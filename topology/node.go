@@ -17,6 +17,7 @@ type vertex struct {
 	b *Builder
 
 	hop      bool // reading end of a repartition topic: its input edge is that topic
+	loop     bool // an end of a loop; the reading one has the edges, any number of them
 	rekeys   bool // its function chooses the key
 	stateful bool // needs the records of one key in one task
 	grace    time.Duration

@@ -18,7 +18,7 @@ type (
 		source()
 	}
 
-	// RepartitionOption is an option of KeyBy and Repartition.
+	// RepartitionOption is an option of KeyBy, Repartition and NewLoop.
 	RepartitionOption interface {
 		apply(*settings)
 		repartition()
@@ -30,7 +30,7 @@ type (
 		store()
 	}
 
-	// SinkOption is an option of To.
+	// SinkOption is an option of To and ToLoop.
 	SinkOption interface {
 		apply(*settings)
 		sink()

@@ -55,7 +55,7 @@ func (p *Plan) Bind(ctx context.Context, name func(task.CodecUse) string) (*task
 
 // Fingerprint is a short hash of what positions, stores and internal topics depend on:
 // the application, the sub-topologies in order, and of each its inputs, its stores (uid,
-// kind, codecs, window size) and its repartition topics (uid, codecs, partitions). Plans
+// kind, codecs, window size) and its repartition topics and loops (uid, codecs, partitions). Plans
 // with one fingerprint may run in one group and take over from each other, as in a rolling
 // upgrade: they differ in functions, stateless operators, sinks, names, the codecs of
 // sources and sinks, grace or emission only. If fingerprints differ, Diff says where.
@@ -86,6 +86,7 @@ type subShape struct {
 type inputShape struct {
 	Topic    string `json:"topic"`
 	Internal bool   `json:"internal,omitempty"`
+	Loop     bool   `json:"loop,omitempty"`
 }
 
 type storeShape struct {

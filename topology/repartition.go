@@ -49,9 +49,7 @@ func throughTopic[K, V any](b *Builder, w *vertex, kc codec.Codec[K], vc codec.C
 	w.outputs = []task.Output{{
 		Topic: w.UID, Internal: true, Partitions: s.partitions, KeyCodec: w.KeyCodec, ValueCodec: w.ValueCodec,
 	}}
-	if s.partitionsSet && s.partitions < 1 {
-		b.reject(w, "its number of partitions is %d", s.partitions).fix("pass 1 or more to Partitions, or leave it out")
-	}
+	w.needPartitions(s)
 	r := newNode[K, V](b, "from-"+w.Kind, s, w)
 	r.UID, r.hop, r.KeyCodec, r.ValueCodec = w.UID, true, w.KeyCodec, w.ValueCodec
 	r.input = &task.Input{Topic: w.UID, Internal: true}
@@ -61,6 +59,13 @@ func throughTopic[K, V any](b *Builder, w *vertex, kc codec.Codec[K], vc codec.C
 		return open(t, r, input, bound(t, repartitionOf(r.UID, true), kc), bound(t, repartitionOf(r.UID, false), vc), nil)
 	}
 	return Stream[K, V]{b: b, n: r, k: kc, v: vc}
+}
+
+// needPartitions checks the number of partitions of an internal topic.
+func (v *vertex) needPartitions(s settings) {
+	if s.partitionsSet && s.partitions < 1 {
+		v.b.reject(v, "its number of partitions is %d", s.partitions).fix("pass 1 or more to Partitions, or leave it out")
+	}
 }
 
 // hop makes the way out into a repartition topic: a sink that refuses null keys.

@@ -69,7 +69,7 @@ func showBirth(w io.Writer, b admin.Birth) {
 	for _, s := range b.Plan.Subs {
 		fmt.Fprintf(w, "\nsub-topology %d: %d tasks\n", s.ID, tasksOf(b, s))
 		for _, in := range s.Inputs {
-			fmt.Fprintf(w, "  reads   %s\n", in.Topic+internalMark(in.Internal))
+			fmt.Fprintf(w, "  reads   %s\n", in.Topic+internalMark(in.Internal, in.Loop))
 		}
 		for _, n := range s.Nodes {
 			fmt.Fprintf(w, "  %-7d %s\n", n.ID, node(n))
@@ -78,7 +78,7 @@ func showBirth(w io.Writer, b admin.Birth) {
 			fmt.Fprintf(w, "  keeps   %s: %s (%s, %s)\n", st.UID, st.Kind, st.KeyCodec, st.ValueCodec)
 		}
 		for _, o := range s.Outputs {
-			fmt.Fprintf(w, "  writes  %s (%s, %s)\n", o.Topic+internalMark(o.Internal), o.KeyCodec, o.ValueCodec)
+			fmt.Fprintf(w, "  writes  %s (%s, %s)\n", o.Topic+internalMark(o.Internal, o.Loop), o.KeyCodec, o.ValueCodec)
 		}
 	}
 }
@@ -91,8 +91,11 @@ func tasksOf(b admin.Birth, s topology.SubDescription) int32 {
 	return b.Partitions[topic]
 }
 
-func internalMark(internal bool) string {
-	if internal {
+func internalMark(internal, loop bool) string {
+	switch {
+	case loop:
+		return " (loop)"
+	case internal:
 		return " (repartition topic)"
 	}
 	return ""

@@ -62,9 +62,9 @@ type Input struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Position  int64  `json:"position"`
-	End       int64  `json:"end"` // of what is committed
-	Lag       int64  `json:"lag"` // offsets in between; transaction markers count, so it need not reach 0
-	Watermark *Time  `json:"watermark"`
+	End       int64  `json:"end"`       // of what is committed
+	Lag       int64  `json:"lag"`       // offsets in between; transaction markers count, so it need not reach 0
+	Watermark *Time  `json:"watermark"` // null: unknown, or of a loop
 }
 
 // Store is a store of a task.
@@ -282,19 +282,20 @@ func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Tas
 }
 
 // heldBy follows time upstream: to the input with the lowest watermark, through a
-// repartition topic to the task that is furthest behind, up to a source partition.
+// repartition topic to the task that is furthest behind, up to a source partition. Loops
+// have no time and hold nobody.
 func (l *look) heldBy(id offsets.Task, depth int) string {
-	times := l.inputTime[id]
-	if len(times) == 0 || depth < 0 {
-		return ""
-	}
-	lowest := 0
+	times, inputs := l.inputTime[id], l.birth.Plan.Subs[id.Sub].Inputs
+	lowest := -1
 	for i, at := range times {
-		if at < times[lowest] {
+		if !inputs[i].Loop && (lowest < 0 || at < times[lowest]) {
 			lowest = i
 		}
 	}
-	in := l.birth.Plan.Subs[id.Sub].Inputs[lowest]
+	if lowest < 0 || depth < 0 {
+		return ""
+	}
+	in := inputs[lowest]
 	if !in.Internal {
 		return fmt.Sprintf("%s/%d", in.Topic, id.Partition)
 	}

@@ -10,7 +10,7 @@ import (
 //
 // Each source input is one channel: its time is the highest record time minus the allowed
 // disorder. Each repartition input is a channel per task that writes it, whose time is
-// what that task stamped; NoTime until heard. Invariants:
+// what that task stamped; NoTime until heard. A loop has no channels. Invariants:
 //
 //	now never decreases, channel.time never decreases (but by rollback, to what was committed)
 //	now >= min(time of the channels that are not idle); max(time) if all are
@@ -30,6 +30,7 @@ type clock struct {
 type clockInput struct {
 	topic      string
 	internal   bool
+	loop       bool
 	disorder   int64
 	idleAfter  int64 // 0: never
 	channels   []channel
@@ -49,7 +50,7 @@ func newClock(inputs []Input, streamTime bool) *clock {
 	c := &clock{inputs: make([]clockInput, len(inputs)), streamTime: streamTime, now: NoTime, savedNow: NoTime}
 	for i, in := range inputs {
 		c.inputs[i] = clockInput{
-			topic: in.Topic, internal: in.Internal,
+			topic: in.Topic, internal: in.Internal, loop: in.Loop,
 			disorder: in.MaxDisorder.Milliseconds(), idleAfter: in.IdleAfter.Milliseconds(),
 		}
 		if !in.Internal {
@@ -63,6 +64,9 @@ func newClock(inputs []Input, streamTime bool) *clock {
 // setUpstream says who writes a repartition input. What was heard of them is kept.
 func (c *clock) setUpstream(input int, producers []offsets.Task) {
 	in := &c.inputs[input]
+	if in.loop {
+		return
+	}
 	channels := make([]channel, 0, len(producers))
 	for _, p := range producers {
 		ch := channel{producer: p, time: NoTime, savedTime: NoTime, last: c.processing}
@@ -155,6 +159,9 @@ func (c *clock) settle() {
 	low, high, active := int64(math.MaxInt64), int64(NoTime), false
 	for i := range c.inputs {
 		in := &c.inputs[i]
+		if in.loop {
+			continue
+		}
 		if !in.known || len(in.channels) == 0 {
 			low, active = NoTime, true
 			continue
@@ -211,7 +218,7 @@ func (c *clock) tickDue(now int64) bool {
 	return false
 }
 
-// input is the lowest channel of an input, idle or not.
+// input is the lowest channel of an input, idle or not; NoTime of a loop.
 func (c *clock) input(i int) int64 {
 	in := &c.inputs[i]
 	if !in.known || len(in.channels) == 0 {
@@ -228,6 +235,9 @@ func (c *clock) input(i int) int64 {
 func (c *clock) idle() bool {
 	for i := range c.inputs {
 		in := &c.inputs[i]
+		if in.loop {
+			continue
+		}
 		if !in.known || len(in.channels) == 0 {
 			return false
 		}

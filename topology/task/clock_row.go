@@ -16,7 +16,7 @@ import (
 //	channel  [sub uvarint | partition uvarint, of a repartition] | flags u8 (1: idle, 2: unheard) | [time - now varint, unless unheard]
 //
 // Fixed integers are big-endian, uvarint and varint are those of encoding/binary. Inputs
-// are found again by topic, so that their order in the plan may change.
+// are found again by topic, so that their order in the plan may change. Loops are left out.
 const clockRowVersion = 1
 
 var clockRowKey = []byte{rowSystem, 'w'}
@@ -26,9 +26,18 @@ var errClockRow = errors.New("watermark row is damaged")
 func (c *clock) appendRow(b []byte) []byte {
 	b = append(b, clockRowVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.now))
-	b = binary.AppendUvarint(b, uint64(len(c.inputs)))
+	loops := 0
+	for i := range c.inputs {
+		if c.inputs[i].loop {
+			loops++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.inputs)-loops))
 	for i := range c.inputs {
 		in := &c.inputs[i]
+		if in.loop {
+			continue
+		}
 		b = append(b, bit(in.internal, 1))
 		b = binary.AppendUvarint(b, uint64(len(in.topic)))
 		b = append(b, in.topic...)
@@ -109,7 +118,7 @@ func (in *clockInput) restore(ch channel) {
 	switch {
 	case i >= 0:
 		in.channels[i].time, in.channels[i].idle = ch.time, ch.idle
-	case !in.known: // setUpstream comes later, and picks
+	case !in.known && !in.loop: // setUpstream comes later, and picks
 		in.channels = append(in.channels, ch)
 	}
 }

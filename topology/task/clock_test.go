@@ -217,6 +217,46 @@ func TestClockRowIsAsDocumented(t *testing.T) {
 	}
 }
 
+// A loop is in nobody's way, heard or not, known or not, and leaves nothing in the row.
+func TestLoopsAreNotInTheClock(t *testing.T) {
+	plain := newClock(mixed(), false)
+	c := newClock(slices.Insert(mixed(), 1, Input{Topic: "again", Internal: true, Loop: true, Upstream: []int{0, 1}}), false)
+	c.setUpstream(1, []offsets.Task{from0, {Sub: 0}})
+	c.setUpstream(2, []offsets.Task{from0, from1})
+	plain.setUpstream(1, []offsets.Task{from0, from1})
+	c.record(0, 100)
+	c.record(1, 500)
+	c.stamp(1, from0, 900, offsets.Data)
+	c.stamp(1, offsets.Task{Sub: 0}, 900, offsets.Heartbeat)
+	c.want(t, NoTime)
+	c.stamp(2, from0, 80, offsets.Data)
+	c.stamp(2, from1, 70, offsets.Idle)
+	c.want(t, 80)
+	if c.idle() || c.input(1) != NoTime {
+		t.Errorf("idle %v, the loop is at %d", c.idle(), c.input(1))
+	}
+	plain.record(0, 100)
+	plain.stamp(1, from0, 80, offsets.Data)
+	plain.stamp(1, from1, 70, offsets.Idle)
+	row := c.appendRow(nil)
+	if got, want := hex.EncodeToString(row), hex.EncodeToString(plain.appendRow(nil)); got != want {
+		t.Errorf("row  %s\nwant %s", got, want)
+	}
+	// A plan whose loop had another name, or was none, leaves nothing to it.
+	d := newClock([]Input{{Topic: "hop", Internal: true, Loop: true}, {Topic: "orders"}}, false)
+	if err := d.decodeRow(row); err != nil || len(d.inputs[0].channels) != 0 {
+		t.Errorf("%+v, %v", d.inputs, err)
+	}
+	d.want(t, 95) // of orders alone
+	c.stamp(2, from0, 85, offsets.Idle)
+	c.tick(0)
+	c.tick(1)
+	c.tick(101)
+	if !c.idle() {
+		t.Error("a loop keeps its task awake")
+	}
+}
+
 // A plan may lose and gain inputs and producers; what is left keeps its time.
 func TestClockRowOfAnotherPlan(t *testing.T) {
 	c := newClock(mixed(), false)

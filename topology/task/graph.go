@@ -24,7 +24,7 @@ type Node struct {
 	UID    string // of its store or internal topic, or ""
 	Topic  string // of a source or sink, or ""
 	Site   string // the line of the program that made it, "orders.go:31"
-	Inputs []int  // parents; that of a repartition's reading end is its writing end
+	Inputs []int  // parents; that of a repartition's reading end is its writing end, and of a loop's all of them
 	Sub    int
 
 	KeyCodec, ValueCodec string // names of the codecs in use at this node, or ""
@@ -68,6 +68,7 @@ type Sub struct {
 type Input struct {
 	Topic       string // source topic; the uid when Internal
 	Internal    bool   // a repartition topic
+	Loop        bool   // a repartition topic that has no part in time; it may be written by its reader
 	MaxDisorder time.Duration
 	IdleAfter   time.Duration // 0: never idle
 	Start       StartPosition
@@ -112,6 +113,7 @@ type StoreSpec struct {
 type Output struct {
 	Topic                string // topic, or the uid when Internal
 	Internal             bool   // a repartition topic
+	Loop                 bool   // its readers do not wait for it, and get no heartbeats
 	Partitions           int    // of a repartition topic; 0: the application's default
 	KeyCodec, ValueCodec string
 }

@@ -119,7 +119,8 @@ func (t *Task) Idle() bool { return t.clock.idle() }
 // Late is the number of records that came after their window had closed, since start.
 func (t *Task) Late() int64 { return t.late }
 
-// SetUpstream says who writes a repartition input. Their channels start at NoTime.
+// SetUpstream says who writes a repartition input. Their channels start at NoTime. Of a loop
+// it does not matter.
 func (t *Task) SetUpstream(input int, producers []offsets.Task) {
 	t.clock.setUpstream(input, producers)
 }

@@ -30,6 +30,10 @@ type Driver struct {
 	outputs    map[string][]record
 	taken      map[string]int // how many of them were taken
 	lagging    bool           // records wait, tasks take turns and crash: see order.go
+
+	loopLimit int // records read from loops for each that was sent, at most
+	looped    int // records read from loops since drain or settle began
+	posted    int // records sent since settle ended
 }
 
 type topicPartition struct {
@@ -49,6 +53,10 @@ func Partitions(n int) Option { return func(d *Driver) { d.partitions = int32(n)
 // is one legal interleaving. Default: 0.
 func Seed(s uint64) Option { return func(d *Driver) { d.turns.Seed(s, 0) } }
 
+// LoopLimit is how many records may be read from loops because of one that was sent, or of
+// one move of time, before that counts as going on for ever and is an error. Default: 100,000.
+func LoopLimit(n int) Option { return func(d *Driver) { d.loopLimit = n } }
+
 // New builds and starts the topology. Any error it meets, now or later, fails the test.
 // Processing time starts at 2026-01-01 UTC and moves by AdvanceProcessingTime only.
 func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Driver {
@@ -58,7 +66,7 @@ func New(t testing.TB, build func() (*topology.Plan, error), opts ...Option) *Dr
 		t.Fatalf("topologytest: build: %v", err)
 	}
 	d := &Driver{
-		t: t, plan: plan, partitions: 1, turns: *rand.NewPCG(0, 0),
+		t: t, plan: plan, partitions: 1, turns: *rand.NewPCG(0, 0), loopLimit: 100_000,
 		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		runners: map[offsets.Task]*runner{}, ends: map[topicPartition]int64{}, outputs: map[string][]record{}, taken: map[string]int{},
 	}
@@ -290,11 +298,33 @@ func (d *Driver) deliver(rec *record, internal bool) {
 
 // drain processes what waits, and what comes of it, until there is nothing.
 func (d *Driver) drain() error {
+	d.looped = 0
 	for {
 		if more, err := d.step(); !more || err != nil {
 			return err
 		}
+		if err := d.ending(1); err != nil {
+			return err
+		}
 	}
+}
+
+// ending says when what goes round in loops does not seem to end.
+func (d *Driver) ending(sent int) error {
+	if d.looped <= d.loopLimit*sent {
+		return nil
+	}
+	var waiting []string
+	for _, id := range d.order {
+		r := d.runners[id]
+		for i, in := range r.sub.Inputs {
+			if n := len(r.inbox[i]); in.Loop && n > 0 {
+				waiting = append(waiting, fmt.Sprintf("%d in %s/%d", n, in.Topic, id.Partition))
+			}
+		}
+	}
+	return fmt.Errorf("%d records were read from loops, and there is no end: waiting are %s; let records come back a bounded number of times, or raise topologytest.LoopLimit",
+		d.looped, cmp.Or(strings.Join(waiting, ", "), "none in loops just now"))
 }
 
 // step processes the first record of an inbox taken at random: partitions take turns,
@@ -319,6 +349,9 @@ func (d *Driver) step() (more bool, err error) {
 	b := ready[d.pick(len(ready))]
 	rec := b.r.inbox[b.input][0]
 	b.r.inbox[b.input] = b.r.inbox[b.input][1:]
+	if b.r.sub.Inputs[b.input].Loop {
+		d.looped++
+	}
 	if !b.r.news(b.input, &rec) {
 		return true, nil
 	}

@@ -44,6 +44,7 @@ func (d *Driver) post(rec record) error {
 	if err := d.append(rec); err != nil {
 		return err
 	}
+	d.posted++
 	for d.pick(4) > 0 {
 		if d.pick(crashOdds) == 0 {
 			r := d.runners[d.order[d.pick(len(d.order))]]
@@ -65,9 +66,12 @@ func (d *Driver) turn() error {
 // settle lets tasks that lag catch up.
 func (d *Driver) settle() {
 	d.t.Helper()
+	d.looped = 0
 	for d.lagging && slices.ContainsFunc(d.order, func(id offsets.Task) bool { return d.runners[id].waits() }) {
 		d.must(d.turn())
+		d.must(d.ending(max(d.posted, 1)))
 	}
+	d.posted = 0
 }
 
 func (r *runner) waits() bool {

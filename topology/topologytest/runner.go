@@ -138,7 +138,8 @@ func (r *runner) rollback() {
 	r.now, r.touched = r.saved, false
 }
 
-// heartbeat tells all partitions of the task's repartition topics how far its time is.
+// heartbeat tells all partitions of the task's repartition topics how far its time is. Of a
+// loop nobody wants to know.
 func (r *runner) heartbeat() {
 	kind := offsets.Heartbeat
 	if r.task.Idle() {
@@ -146,7 +147,7 @@ func (r *runner) heartbeat() {
 	}
 	for i := range r.sub.Outputs {
 		out := &r.sub.Outputs[i]
-		if !out.Internal || r.now.task == offsets.NoTime && kind == offsets.Heartbeat {
+		if !out.Internal || out.Loop || r.now.task == offsets.NoTime && kind == offsets.Heartbeat {
 			continue
 		}
 		for p := range r.d.partitionsOf(out) {
