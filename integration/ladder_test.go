@@ -41,6 +41,7 @@ var ladder = []rung{
 	{path: "changelog", ours: []string{"offsets"}, outside: []string{badger + "/...", kgo, kmsg, kerr, "golang.org/x/sys/..."}},
 	{path: "processor/internal/epoch", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/assign", ours: []string{"offsets"}, never: outsideWorld},
+	{path: "processor/internal/checkpoint", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/control", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal", ours: []string{"offsets"}, never: outsideWorld},
 	{
@@ -174,6 +175,8 @@ func TestLadderRefuses(t *testing.T) {
 		{"processor/internal/epoch", "time"},
 		{"processor/internal/epoch", "sync/atomic"},
 		{"processor/internal/assign", "context"},
+		{"processor/internal/checkpoint", "time"},
+		{"processor/internal/checkpoint", module + "/processor/internal/control"},
 		{"processor/internal/epoch", kgo},
 		{"processor/cli", plot},
 		{"processor/cli", module + "/integration/kafkatest"},
