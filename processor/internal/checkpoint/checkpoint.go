@@ -35,7 +35,7 @@ const (
 // with a strategy of its own, or nobody's fault.
 func (r Reason) counts() bool { return r <= AckedTwice }
 
-// Record is one of the control log. Values are equal after a way through the log: == compares them.
+// Record is one of the control log.
 type Record interface{ record() }
 
 type (

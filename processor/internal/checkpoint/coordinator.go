@@ -132,7 +132,7 @@ func (c *Coordinator) logged(r Record) {
 	if err := c.log.Apply(r); err != nil {
 		panic(fmt.Sprintf("checkpoint: %v; history:\n%s", err, &c.history))
 	}
-	ours := c.writing == r
+	ours := same(c.writing, r)
 	if ours {
 		c.writing = nil
 	}
@@ -163,6 +163,23 @@ func (c *Coordinator) logged(r Record) {
 	case Dropped:
 		c.remove(r.ID)
 	}
+}
+
+// same says whether a record of the log is the one that was ordered. Texts for people may come back changed.
+func same(ordered, r Record) bool {
+	switch o := ordered.(type) {
+	case Triggered:
+		return r == o
+	case Declined:
+		d, ok := r.(Declined)
+		return ok && d.ID == o.ID
+	case Completed:
+		d, ok := r.(Completed)
+		return ok && d.ID == o.ID
+	case Dropped:
+		return r == o
+	}
+	return false
 }
 
 // acting says whether orders are given.

@@ -24,9 +24,12 @@ func asked(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// enough schedules meet every action often enough; the race detector, which has nothing to find here, plays
+// enough schedules meet every action a few times at least; the race detector, which has nothing to find here, plays
 // fewer.
-const enough = 20_000
+const (
+	enough = 20_000
+	few    = 25
+)
 
 // TestExploration: whatever the order of things, and wherever lanes crash, a completed cut is consistent over
 // all tasks, no id is used twice, one cut at most is undecided, and when nothing disturbs it a cut completes.
@@ -59,14 +62,17 @@ func TestExploration(t *testing.T) {
 	}
 	for _, k := range actionKinds {
 		for at, name := range [...]string{"before", "after"} {
-			if c := cov.crashes[k][at]; c < 50 {
-				t.Errorf("crashes %s %q were tried %d times, want 50", name, k, c)
+			if when(at) == after && (k == "fail" || k == "stopped") {
+				continue // carried out, they end the lane
+			}
+			if c := cov.crashes[k][at]; c < few {
+				t.Errorf("crashes %s %q were tried %d times, want %d", name, k, c, few)
 			}
 		}
 	}
 	for r := TimedOut; r <= Stopping; r++ {
-		if c := cov.declined[r]; c < 50 && r != AckedTwice {
-			t.Errorf("%d cuts were declined as %s, want 50", c, r)
+		if c := cov.declined[r]; c < few && r != AckedTwice {
+			t.Errorf("%d cuts were declined as %s, want %d", c, r, few)
 		}
 	}
 	if cov.declined[AckedTwice] > 0 {

@@ -143,6 +143,10 @@ func (h *host) carryOut(a Action) {
 	w := h.w
 	switch a := a.(type) {
 	case Write:
+		if w.rules.looseControl {
+			w.ask(a.Record)
+			return
+		}
 		h.writes = append(h.writes, a.Record)
 		if _, ok := a.Record.(Triggered); ok {
 			h.ends = w.ends()
@@ -166,7 +170,7 @@ func (h *host) carryOut(a Action) {
 		if !w.gone[a.ID] {
 			w.k.violated("cut %d is deleted while the log says that it counts", a.ID)
 		}
-		h.facts = append(h.facts, Deleted{a.ID})
+		h.facts = append(h.facts, Deleted(a))
 	case Answer:
 		if id, ok := w.k.truth.Taken(a.Request); !ok || id != a.ID {
 			w.k.violated("request %s is answered with cut %d, it got %d", a.Request, a.ID, id)

@@ -26,6 +26,7 @@ type work struct {
 	now       progress // in the open epoch
 	member    *Member
 	held      bool
+	own       map[uint64][2]int // rules.trimOwn: positions of the cuts that this owner took
 }
 
 // upload is under way, outside of the lane.
@@ -120,15 +121,18 @@ func (l *lane) attemptID(t int) offsets.EpochID {
 }
 
 func (l *lane) acknowledge(t int, cut uint64) {
-	w := l.tasks[t]
+	wk := l.tasks[t]
 	tx := l.tx
 	if l.w.rules.looseAcks {
 		tx = nil
 	}
-	l.w.k.acks.add(tx, report{ack: true, task: t, cut: cut, epoch: l.attemptID(t), pos: w.now.pos})
+	if l.w.rules.trimOwn {
+		wk.own = map[uint64][2]int{cut: wk.now.pos}
+	}
+	l.w.k.acks.add(tx, report{ack: true, task: t, cut: cut, epoch: l.attemptID(t), pos: wk.now.pos})
 	if l.w.moods.hasty {
 		// Against the rules it uploads before the fate of the epoch is known.
-		l.uploads = append(l.uploads, uploading{t, cut, l.attemptID(t), w.now.state})
+		l.uploads = append(l.uploads, uploading{t, cut, l.attemptID(t), wk.now.state})
 	}
 }
 
@@ -426,9 +430,9 @@ func (l *lane) resolve() {
 // read hands the next record of the control log to the machine.
 func (l *lane) read() {
 	log := l.w.k.control
-	for l.seen < log.stable() {
+	for l.seen < log.stable() || l.w.rules.readUncommitted && l.seen < len(log.log) {
 		l.seen++
-		if log.committed(l.seen - 1) {
+		if log.committed(l.seen-1) || l.w.rules.readUncommitted {
 			l.tell(Logged{log.log[l.seen-1].v})
 			return
 		}
@@ -445,6 +449,9 @@ func (l *lane) upload() {
 	}
 	r := report{task: u.task, cut: u.cut, epoch: u.epoch, lost: w.trouble(w.moods.uploadLost)}
 	if !r.lost {
+		if now := l.tasks[u.task]; now != nil && w.rules.lateState {
+			u.state = now.committed.state
+		}
 		r.object = w.store(u.state)
 	}
 	w.k.acks.add(nil, r)
@@ -453,11 +460,15 @@ func (l *lane) upload() {
 // trim deletes what a task has processed and no cut needs.
 func (l *lane) trim(t int) {
 	wk := l.tasks[t]
-	if wk == nil || !l.w.rules.trimUndecided && !l.p.MayTrim(taskIDs[t]) {
+	if wk == nil || !l.w.rules.trimUndecided && !l.w.rules.trimOwn && !l.p.MayTrim(taskIDs[t]) {
 		return
 	}
+	undecided, _ := l.p.Log().Undecided()
 	for c, in := range taskInputs[t] {
 		to := wk.committed.pos[c]
+		if own, ok := wk.own[undecided.ID]; ok {
+			to = min(to, own[c])
+		}
 		for _, cut := range l.p.Log().Completed() {
 			to = min(to, l.w.manifests[cut.ID].pos[t][c])
 		}

@@ -108,9 +108,13 @@ func (p *Participant) Step(e Event) {
 	case Closing:
 		p.closing(e.Tasks)
 	case Committed:
-		p.settle(e.Task, true)
+		if !p.settle(e.Task, true) {
+			return // most epochs take no cut: nothing has changed
+		}
 	case Aborted:
-		p.settle(e.Task, p.faults.keepAborted)
+		if !p.settle(e.Task, p.faults.keepAborted) {
+			return
+		}
 	default:
 		panic(fmt.Sprintf("checkpoint: a participant does not know %T", e))
 	}
@@ -171,6 +175,12 @@ func (p *Participant) closing(touched []offsets.Task) {
 	for _, t := range touched {
 		p.Member(t).touched = true
 	}
+	if !p.behind() {
+		for _, t := range touched {
+			p.members[t].touched = false
+		}
+		return
+	}
 	for _, t := range slices.SortedFunc(maps.Keys(p.members), offsets.Task.Compare) {
 		m := p.members[t]
 		take := p.pick(m)
@@ -183,6 +193,17 @@ func (p *Participant) closing(touched []offsets.Task) {
 		p.takes++
 		p.order(take)
 	}
+}
+
+// behind says whether a member has a cut to take, or could raise it. As a rule none does, and the epoch closes
+// without more ado.
+func (p *Participant) behind() bool {
+	for _, m := range p.members {
+		if m.cut < p.log.last || p.faults.dontWait && m.met > m.cut {
+			return true
+		}
+	}
+	return false
 }
 
 // pick chooses the cut that a member takes with the closing epoch.
@@ -200,17 +221,17 @@ func (p *Participant) pick(m *Member) Take {
 	return Take{}
 }
 
-// settle: the fate of the epoch is known for a task. Only a committed cut is taken.
-func (p *Participant) settle(t offsets.Task, committed bool) {
+// settle: the fate of the epoch is known for a task. Only a committed cut is taken. False: there was none.
+func (p *Participant) settle(t offsets.Task, committed bool) bool {
 	m := p.Member(t)
 	if m.take == 0 {
-		return
+		return false
 	}
 	take, ack := m.take, m.ack
 	m.take, m.ack = 0, false
 	p.takes--
 	if !committed {
-		return
+		return true
 	}
 	m.cut = take
 	if ack && p.log.undecided.ID == take {
@@ -221,4 +242,5 @@ func (p *Participant) settle(t offsets.Task, committed bool) {
 		m.met = 0
 		p.order(Resume{t})
 	}
+	return true
 }

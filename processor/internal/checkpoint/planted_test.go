@@ -14,17 +14,21 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 	for _, bug := range []struct {
 		name  string
 		rules rules
-		want  string // of what is found, in any order of schedules
+		want  string // what is found says this
 	}{
 		{"a higher stamp is not looked at", rules{noLaiYang: true}, "not consistent"},
 		{"a stamp is followed before control shows its cut", rules{participantFaults: participantFaults{dontWait: true}}, "not done"},
 		{"records carry a cut that is not committed", rules{stampUncommitted: true}, "not consistent"},
-		{"acknowledgements outside of the transaction", rules{looseAcks: true}, ""},
-		{"a cut counts as taken although its epoch was aborted", rules{participantFaults: participantFaults{keepAborted: true}}, ""},
+		{"acknowledgements outside of the transaction", rules{looseAcks: true}, "not consistent"},
+		{"control records outside of the transaction", rules{looseControl: true}, "control record"},
+		{"the control log is read uncommitted", rules{readUncommitted: true}, "control record"},
+		{"uploads show a later state", rules{lateState: true}, "not consistent"},
+		{"a cut counts as taken although its epoch was aborted", rules{participantFaults: participantFaults{keepAborted: true}}, "not consistent"},
 		{"an undecided cut is taken without an acknowledgement", rules{participantFaults: participantFaults{raiseOnly: true}}, "not done"},
 		{"idle tasks take no cuts", rules{participantFaults: participantFaults{touchedOnly: true}}, "not done"},
-		{"the cut is not kept in the metadata", rules{forgetCut: true}, ""},
+		{"the cut is not kept in the metadata", rules{forgetCut: true}, "follows"},
 		{"input is trimmed under an undecided cut", rules{trimUndecided: true}, "was trimmed"},
+		{"input is trimmed by an owner that does not know where its predecessor took the cut", rules{trimOwn: true}, "was trimmed"},
 		{"what is in flight is measured at the trigger", rules{earlyEnd: true}, "not consistent"},
 		{"the coordinator trusts the last stable offset", rules{stableIsEnd: true}, "control record"},
 		{"ids are used again", rules{coordinatorFaults: coordinatorFaults{reuseIDs: true}}, "used before"},
