@@ -85,7 +85,8 @@ type (
 	// CaughtUp: the coordinator has seen the control log up to the end that was measured
 	// after its task's stable offsets were fetched (see the package comment).
 	CaughtUp struct{}
-	// Tick: the clock, in ms. The driver's clock never goes back; one that does stands still here.
+	// Tick: the clock, in ms since 1970. Facts are of the time of the tick before them. The
+	// driver's clock never goes back; one that does stands still here.
 	Tick struct{ Now int64 }
 	// Acked: a task's acknowledgement was read, committed. The driver keeps what else it
 	// says, by cut and task, until the cut is decided.
@@ -121,7 +122,8 @@ type (
 	WriteLost struct{}
 	// Deleted: the answer to Delete.
 	Deleted struct{ ID uint64 }
-	// Stop: nothing new begins. -> Stopped
+	// Stop: nothing new begins. What all tasks have done their part for is completed first,
+	// other cuts are declined. -> Stopped
 	Stop struct{}
 
 	// Came: a task of the lane runs; Cut is the highest that its offset metadata names.
@@ -183,7 +185,8 @@ type (
 	Stopped struct{}
 
 	// EndEpoch: end what is open. With Empty there is a cut to take, so begin an epoch if
-	// none is open. While one is ending already, the order stands for the next.
+	// none is open; the order stands until Closing is told, whatever becomes of an epoch that
+	// is ending already (Participant.CutWanted).
 	EndEpoch struct{ Empty bool }
 	// Take: the closing epoch sets the task's cut in its offset metadata, of touched and
 	// untouched tasks alike, and with Ack writes the acknowledgement. Its records keep the
@@ -194,7 +197,8 @@ type (
 		Ack  bool
 	}
 	// Hold: do not process records of the task until Resume; it waits for a cut at or
-	// above the stamp.
+	// above the stamp. Its sender has read the trigger, so a control log that does not show
+	// it, read to a high watermark measured after this, has lost it.
 	Hold struct {
 		Task  offsets.Task
 		Stamp uint64

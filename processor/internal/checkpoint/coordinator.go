@@ -18,17 +18,17 @@ import (
 //	cut != nil && !cut.seen => writing is its trigger
 //	cut != nil && cut.seen  => it is the undecided cut of the log
 //	writing is Completed    => cut is completing; cut is completing or finishing => every part is done
-//	not live, or stopped    => cut and writing are nil, nothing is ordered
+//	not acting              => cut and writing are nil, nothing is ordered but Stopped
 type Coordinator struct {
 	settings Settings
 	tasks    []offsets.Task // of the plan, in order
 	log      Log
-	live     bool // the log was seen up to its end; before that nothing is ordered
+	live     bool // the log was seen up to its end
 	stopping bool
 	stopped  bool
 
 	now     int64
-	ticked  bool  // the time is known
+	ticked  bool  // the time is known; before that, and before the log is, nothing is ordered
 	started int64 // time of the last periodic or requested checkpoint's trigger
 	ended   int64 // time of the last decision
 
@@ -182,8 +182,8 @@ func same(ordered, r Record) bool {
 	return false
 }
 
-// acting says whether orders are given.
-func (c *Coordinator) acting() bool { return c.live && !c.stopped }
+// acting says whether orders are given: the log and the time are known.
+func (c *Coordinator) acting() bool { return c.live && c.ticked && !c.stopped }
 
 func (c *Coordinator) answer(request string, id uint64) {
 	if request != "" && c.acting() {
@@ -222,14 +222,12 @@ func (c *Coordinator) failed(r Declined) {
 	c.failures = 0
 }
 
-// caughtUp: from here on the log is ours to continue. What the predecessor has not deleted is deleted again.
+// caughtUp: from here on the log is ours to continue.
 func (c *Coordinator) caughtUp() {
-	if c.live {
-		return
+	if !c.live {
+		c.live = true
+		c.begin()
 	}
-	c.live = true
-	c.deletes = slices.Clone(c.log.garbage)
-	c.startClock()
 }
 
 // tick: time goes on. A cut that is not complete in time is declined, unless its completion is on its way.
@@ -237,7 +235,7 @@ func (c *Coordinator) tick(now int64) {
 	c.now = max(c.now, now)
 	if !c.ticked {
 		c.ticked = true
-		c.startClock()
+		c.begin()
 	}
 	late := c.cut != nil && c.cut.seen && c.now >= c.cut.deadline
 	switch {
@@ -249,16 +247,18 @@ func (c *Coordinator) tick(now int64) {
 	}
 }
 
-// startClock goes on from the times in the log, so that a control task that moves often does not put checkpoints
-// off for ever. They are another machine's: none of them counts as later than now.
-func (c *Coordinator) startClock() {
-	if !c.live || !c.ticked {
+// begin goes on from what the log says, when that and the time are known. Its times are another machine's: none of
+// them counts as later than now. They count at all, so that a control task that moves often does not put
+// checkpoints off for ever. What the predecessor may not have deleted is deleted again.
+func (c *Coordinator) begin() {
+	if !c.acting() {
 		return
 	}
 	c.started, c.ended = min(c.log.started, c.now), min(c.log.ended, c.now)
 	if c.log.started == 0 {
 		c.started = c.now
 	}
+	c.deletes = slices.Clone(c.log.garbage)
 }
 
 // writeLost: what was ordered is not in the log. If it is still right, it is ordered again: a trigger is no
@@ -275,9 +275,16 @@ func (c *Coordinator) writeLost() {
 
 // decide orders what follows from all that is known.
 func (c *Coordinator) decide() {
-	if !c.acting() {
-		return
+	if c.acting() {
+		c.proceed()
 	}
+	if c.stopping && !c.stopped && c.cut == nil && c.writing == nil {
+		c.stopped = true
+		c.order(Stopped{})
+	}
+}
+
+func (c *Coordinator) proceed() {
 	if c.collecting() && c.cut.seen && c.complete() {
 		c.cut.stage = finishing
 		c.order(WriteManifest{c.cut.Cut, c.cut.list(c.tasks)})
@@ -291,10 +298,6 @@ func (c *Coordinator) decide() {
 	if len(c.deletes) > 0 && !c.deleting {
 		c.deleting = true
 		c.order(Delete{c.deletes[0]})
-	}
-	if c.stopping && c.cut == nil && c.writing == nil {
-		c.stopped = true
-		c.order(Stopped{})
 	}
 }
 
@@ -338,6 +341,6 @@ func (c *Coordinator) due() (Cut, bool) {
 	if q, ok := c.log.next(); ok {
 		return Cut{ID: id, Kind: q.Kind, Full: q.Full, Request: q.Request}, true
 	}
-	periodic := c.settings.Interval > 0 && c.ticked && c.now >= c.started+c.settings.Interval && c.now >= c.ended+c.settings.MinPause
+	periodic := c.settings.Interval > 0 && c.now >= c.started+c.settings.Interval && c.now >= c.ended+c.settings.MinPause
 	return Cut{ID: id}, periodic
 }

@@ -131,7 +131,7 @@ func TestCoordinatorBearsAnyFacts(t *testing.T) {
 func TestCoordinatorSortsItsTasks(t *testing.T) {
 	c := NewCoordinator(Settings{Timeout: minute, Tolerable: Unlimited, Retained: 1}, []offsets.Task{two, one, two})
 	epoch := offsets.EpochID{Counter: 1}
-	got := steps(c, CaughtUp{}, Logged{Requested{Request: "r"}}, Logged{Triggered{Cut: Cut{ID: 1, Request: "r"}}},
+	got := steps(c, Tick{0}, CaughtUp{}, Logged{Requested{Request: "r"}}, Logged{Triggered{Cut: Cut{ID: 1, Request: "r"}}},
 		Acked{one, 1, epoch}, Acked{two, 1, epoch}, Uploaded{two, 1, epoch, "b"}, Uploaded{one, 1, epoch, "a"})
 	if want := "write-manifest 1 checkpoint request=r 0-3=c1.p0.e0:a 1-0=c1.p0.e0:b"; !slices.Contains(got, want) {
 		t.Errorf("got %q", got)

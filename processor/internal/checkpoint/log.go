@@ -19,6 +19,7 @@ import (
 //	a request is in queue or in taken, not in both
 type Log struct {
 	last      uint64
+	before    uint64 // highest id that was used before the timeline that counts
 	undecided Cut
 	completed []Cut             // and not dropped
 	queue     []Requested       // asked for and not triggered, oldest first
@@ -45,6 +46,10 @@ func (e *OrderError) Error() string {
 
 // Last is the highest id ever used.
 func (l *Log) Last() uint64 { return l.last }
+
+// Before is the highest id that was used before the timeline that counts: the positions of cuts up to it are
+// those of other topics.
+func (l *Log) Before() uint64 { return l.before }
 
 // Undecided is the cut that was triggered and neither declined nor completed.
 func (l *Log) Undecided() (Cut, bool) { return l.undecided, l.undecided.ID != 0 }
@@ -78,7 +83,7 @@ func (l *Log) Apply(r Record) error {
 		why = l.dropped(r.ID)
 	case Activated:
 		// An undecided cut of the timeline before stays so until it is declined.
-		l.last = max(l.last, r.ID)
+		l.last, l.before = max(l.last, r.ID), max(l.before, r.ID)
 	}
 	if why != "" {
 		return &OrderError{Record: recordText(r), Why: why}

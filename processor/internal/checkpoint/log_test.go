@@ -109,6 +109,13 @@ func TestLogAfterCompaction(t *testing.T) {
 	}
 }
 
+func TestLogKnowsTheCutsOfItsTimeline(t *testing.T) {
+	l := fold(t, trigger(1), complete(1), Activated{3}, trigger(4), complete(4))
+	if l.Before() != 3 || l.Last() != 4 || len(l.Completed()) != 2 {
+		t.Errorf("got %+v", l)
+	}
+}
+
 func TestLogKeepsLittleGarbage(t *testing.T) {
 	l := new(Log)
 	for id := uint64(1); id <= 100; id++ {

@@ -86,7 +86,7 @@ func (w *world) state() string {
 	fmt.Fprintf(&b, "settled %t, asked for %s, undecided %t %s, control log %d of %d stable, acks log %d of %d", w.settled(), w.finalID(), undecided, cutText(cut), w.k.control.stable(), len(w.k.control.log), w.k.acks.stable(), len(w.k.acks.log))
 	for _, l := range w.lanes {
 		if l.alive {
-			fmt.Fprintf(&b, "\nlane %d of slot %d: phase %d, end %t, empty %t, control read to %d, host %t", l.n, l.slot, l.phase, l.end, l.empty, l.seen, l.host != nil)
+			fmt.Fprintf(&b, "\nlane %d of slot %d: phase %d, end %t, cut wanted %t, control read to %d, host %t", l.n, l.slot, l.phase, l.end, l.p.CutWanted(), l.seen, l.host != nil)
 		}
 	}
 	return b.String()
@@ -110,7 +110,7 @@ func (w *world) check() error {
 		if err := w.checkCut(c.ID); err != nil {
 			return fmt.Errorf("cut %d is not consistent: %w", c.ID, err)
 		}
-		if !w.gone[c.ID] {
+		if !w.gone[c.ID] && c.Kind == Checkpoint {
 			w.checkTrimmed(c.ID)
 		}
 	}
@@ -163,8 +163,8 @@ func (w *world) checkCut(id uint64) error {
 func checkCoordinator(c *Coordinator) error {
 	undecided, open := c.log.Undecided()
 	switch {
-	case (!c.live || c.stopped) && (c.cut != nil || c.writing != nil):
-		return fmt.Errorf("live %t, stopped %t, with a cut %v or a record %v under way", c.live, c.stopped, c.cut, c.writing)
+	case !c.acting() && (c.cut != nil || c.writing != nil):
+		return fmt.Errorf("live %t, ticked %t, stopped %t, with a cut %v or a record %v under way", c.live, c.ticked, c.stopped, c.cut, c.writing)
 	case c.cut == nil:
 		return nil
 	case c.cut.seen && (!open || undecided.ID != c.cut.ID):

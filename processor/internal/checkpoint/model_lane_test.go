@@ -55,7 +55,6 @@ type lane struct {
 	touched [nTasks + 1]bool
 	attempt [nTasks + 1]progress
 	end     bool // the epoch is to end
-	empty   bool // even an empty one
 	host    *host
 	uploads []uploading
 }
@@ -94,7 +93,7 @@ func (l *lane) tell(e Event) {
 func (l *lane) carryOut(a Action) {
 	switch a := a.(type) {
 	case EndEpoch:
-		l.end, l.empty = true, l.empty || a.Empty
+		l.end = true
 	case Take:
 		t := taskIndex(a.Task)
 		w := l.tasks[t]
@@ -147,7 +146,7 @@ func (l *lane) turn() {
 	case idle, open:
 		switch {
 		case l.phase == idle && l.group():
-		case l.end || l.phase == open && w.chance(15):
+		case l.end || l.p.CutWanted() || l.phase == open && w.chance(15):
 			l.close()
 		case l.host != nil && len(l.host.writes) > 0 && !l.host.carried && w.chance(50):
 			l.write()
@@ -312,11 +311,8 @@ func (l *lane) write() {
 
 // close ends the epoch: what it takes with it is decided now.
 func (l *lane) close() {
-	if l.phase == idle && l.empty && !l.begin() {
-		return
-	}
-	l.end, l.empty = false, false
-	if l.phase == idle {
+	l.end = false
+	if l.phase == idle && (!l.p.CutWanted() || !l.begin()) {
 		return
 	}
 	if l.w.k.fenced(l.slot, l.tx) {
@@ -470,6 +466,9 @@ func (l *lane) trim(t int) {
 			to = min(to, own[c])
 		}
 		for _, cut := range l.p.Log().Completed() {
+			if cut.Kind == Savepoint || cut.ID <= l.p.Log().Before() {
+				continue
+			}
 			to = min(to, l.w.manifests[cut.ID].pos[t][c])
 		}
 		topic := l.w.k.inputs[in]

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	chaos   = 1500
+	chaos   = 1300
 	healing = 20_000 // steps until everything must be done
 )
 

@@ -69,9 +69,15 @@ func (p *Participant) Member(t offsets.Task) *Member {
 	return m
 }
 
+// CutWanted says whether an epoch has to end, if need be an empty one, because a task has a cut to take. It is true
+// from the order EndEpoch with Empty until Closing, also if an epoch fails in between: a lane that asks before
+// each epoch and each record cannot lose the order.
+func (p *Participant) CutWanted() bool { return p.asked }
+
 // MayTrim says whether input that the task has processed may be deleted as far as undecided cuts are
-// concerned; cuts in Log.Completed hold what their manifests say. A cut that the task has taken holds what
-// was in flight, and only who took it knows from where: the task may have moved since.
+// concerned. A cut that the task has taken needs what was in flight, and only who took it knows from where: the
+// task may have moved since. When it is decided its manifest says so; the checkpoints of this timeline in
+// Log.Completed hold what is behind their positions, a savepoint has copied it.
 func (p *Participant) MayTrim(t offsets.Task) bool {
 	cut := p.Member(t).cut
 	undecided := p.log.undecided.ID

@@ -1,6 +1,10 @@
 package checkpoint
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/weir-stream/weir/offsets"
+)
 
 // The question that each record asks.
 func TestMemberPasses(t *testing.T) {
@@ -29,6 +33,25 @@ func TestMetInTimeIsNothing(t *testing.T) {
 	if got := steps(p, Came{one, 7}, Met{one, 7}); got != nil {
 		t.Errorf("got %q", got)
 	}
+}
+
+// An epoch that was to end for a cut fails before it closes: the lane still knows that it has to.
+func TestCutIsWantedUntilClosing(t *testing.T) {
+	p := NewParticipant()
+	wanted := func(want bool, es ...Event) {
+		t.Helper()
+		steps(p, es...)
+		if got := p.CutWanted(); got != want {
+			t.Errorf("after %q a cut is wanted: %t", Text(es[len(es)-1]), got)
+		}
+	}
+	wanted(false, Came{one, 0})
+	wanted(true, Logged{trigger(1)})
+	wanted(true, Aborted{one}) // it had no cut yet
+	wanted(false, Closing{[]offsets.Task{one}})
+	wanted(true, Aborted{one}) // it had
+	wanted(false, Closing{})
+	wanted(false, Committed{one})
 }
 
 // Input is kept while a cut that the task has taken may need what was in flight, also by an owner that did not
