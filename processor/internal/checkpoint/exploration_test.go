@@ -28,7 +28,7 @@ func asked(t *testing.T, name string, otherwise uint64) uint64 {
 // fewer.
 const (
 	enough = 20_000
-	few    = 15
+	few    = 10
 )
 
 // TestExploration: whatever the order of things, and wherever lanes crash, a completed cut is consistent over

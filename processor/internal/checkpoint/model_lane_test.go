@@ -146,7 +146,7 @@ func (l *lane) turn() {
 	case idle, open:
 		switch {
 		case l.phase == idle && l.group():
-		case l.end || l.p.CutWanted() || l.phase == open && w.chance(15):
+		case (l.end || l.p.CutWanted()) && w.chance(60) || l.phase == open && w.chance(15): // perhaps after the batch
 			l.close()
 		case l.host != nil && len(l.host.writes) > 0 && !l.host.carried && w.chance(50):
 			l.write()
