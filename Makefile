@@ -52,8 +52,8 @@ integration: ## the rules of the house, and real processes on a real Kafka
 	@$(GO) run ./integration/kafkatest/kafka -check
 	$(GO) test -p 1 -timeout 14m ./integration/...
 
-chaos: ## 100,000 schedules of the epoch machine, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
-	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch
+chaos: ## 100,000 schedules of the machines of epochs and cuts, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
+	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch ./processor/internal/checkpoint
 	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|MarkersSurviveBrokers)' ./integration/eos
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
