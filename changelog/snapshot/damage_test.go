@@ -176,7 +176,7 @@ func TestFilesThatAreNotTheirs(t *testing.T) {
 	rows := randomRows(rand.New(rand.NewPCG(3, 1)), 400, false)
 	setup := func(t *testing.T) (b *Bucket, m *Manifest, files []string) {
 		dir := t.TempDir()
-		b = openTest(t, dir, Options{ObjectBytes: 2000, Compression: None})
+		b = openTest(t, dir, Options{ObjectBytes: 1000, Compression: None})
 		m = manifestOf(origin(4), writeRows(t, b, origin(4), rows))
 		files = append(files, filepath.Join(dir, writeManifest(t, b, m)))
 		for o := range m.Objects() {

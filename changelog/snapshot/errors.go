@@ -75,11 +75,14 @@ func failed(op, location, name string, err error) error {
 	return &Error{Op: op, Location: location, Name: name, Kind: kind, Err: cause(err), Hint: hint(kind, op)}
 }
 
-// cause takes off what gocloud.dev wraps around an error of its drivers: the text of that type, which is not exported,
-// has a key and a code and not what went wrong.
+// cause takes off what gocloud.dev wraps around an error of its drivers: it repeats the key and adds a code that is mostly
+// "Unknown". Its type is not exported.
 func cause(err error) error {
-	if inner := errors.Unwrap(err); inner != nil && fmt.Sprintf("%T", err) == "*gcerr.Error" {
-		return inner
+	var wrapped interface{ Unwrap() []error }
+	if fmt.Sprintf("%T", err) == "*gcerr.Error" && errors.As(err, &wrapped) {
+		if inner := wrapped.Unwrap()[0]; inner != nil {
+			return inner
+		}
 	}
 	return err
 }

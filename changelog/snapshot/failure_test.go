@@ -27,7 +27,7 @@ func TestOpenRefuses(t *testing.T) {
 		kind error
 		text string
 	}{
-		filepath.Join(dir, "missing"):           {ErrNotFound, "check the path"},
+		filepath.Join(dir, "missing"):             {ErrNotFound, "check the path"},
 		"file://" + filepath.Join(dir, "missing"): {ErrNotFound, "check the path"},
 		file:                           {nil, "is not a directory"},
 		"":                             {nil, "name a directory or a URL"},

@@ -129,7 +129,7 @@ func (f *faulty) NewTypedWriter(ctx context.Context, key, contentType string, _ 
 	return faultyWriter{w, f, ctx, key}, nil
 }
 
-func (f *faulty) Delete(ctx context.Context, key string) error {
+func (f *faulty) Delete(ctx context.Context, key string, _ *driver.DeleteOptions) error {
 	if err := f.ask(ctx, "delete", key); err != nil {
 		return err
 	}

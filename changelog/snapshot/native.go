@@ -49,7 +49,7 @@ var (
 type encoder interface {
 	row(key, value []byte, deleted bool)
 	record(*Record)
-	size() int                                // before compression
+	size() int                                 // before compression
 	finish(last bool) (file []byte, of Counts) // and is done
 }
 

@@ -218,7 +218,7 @@ func TestWritersRefuse(t *testing.T) {
 	// What the caller's function says comes back as it is.
 	own := errors.New("the iterator broke")
 	_, err := b.WriteRows(t.Context(), origin(1), func(func(key, value []byte, deleted bool) error) error { return own }, nil)
-	if err != own {
+	if !errors.Is(err, own) || err.Error() != own.Error() {
 		t.Errorf("got %v", err)
 	}
 }

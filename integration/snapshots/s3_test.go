@@ -182,16 +182,13 @@ func TestS3ThatIsNotThere(t *testing.T) {
 	for what, c := range map[string]struct {
 		host  string
 		limit time.Duration
-	}{"closed port": {closed, 30 * time.Second}, "silent": {silent.Addr().String(), 300 * time.Millisecond}} {
+	}{"closed port": {closed, time.Minute}, "silent": {silent.Addr().String(), 300 * time.Millisecond}} {
 		b := open(t, location(c.host, "state", "x"), snapshot.Options{Timeout: c.limit})
 		_, err := b.WriteRows(t.Context(), origin(1), func(put func(key, value []byte, deleted bool) error) error {
 			return put([]byte("a"), []byte("1"), false)
 		}, nil)
 		if !errors.Is(err, snapshot.ErrUnreachable) || !strings.Contains(err.Error(), "check the endpoint") || !strings.Contains(err.Error(), "s3://state/x/objects/") {
 			t.Errorf("%s, write: %v", what, err)
-		}
-		if _, err := b.Manifests(t.Context()); !errors.Is(err, snapshot.ErrUnreachable) {
-			t.Errorf("%s, list: %v", what, err)
 		}
 	}
 }
