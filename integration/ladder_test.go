@@ -17,6 +17,9 @@ const (
 	badger  = "github.com/dgraph-io/badger/v4"
 	goavro  = "github.com/linkedin/goavro/v2"
 	plot    = "gonum.org/v1/plot"
+	gocloud = "gocloud.dev/blob"
+	aws     = "github.com/aws/aws-sdk-go-v2/aws"
+	zstd    = "github.com/klauspost/compress/zstd"
 )
 
 // A rung says what the packages below a path may import directly, outside of their tests. The longest path that fits a
@@ -39,6 +42,7 @@ var ladder = []rung{
 	{path: "topology/topologytest", ours: []string{"offsets", "topology", "topology/task", "topology/codec", "topology/window"}},
 	{path: "topology/avro", ours: []string{"topology/codec"}, outside: []string{goavro}},
 	{path: "changelog", ours: []string{"offsets"}, outside: []string{badger + "/...", kgo, kmsg, kerr, "golang.org/x/sys/..."}},
+	{path: "changelog/snapshot", ours: []string{"offsets"}, outside: []string{gocloud, gocloud + "/fileblob", gocloud + "/memblob", "gocloud.dev/gcerrors", zstd}},
 	{path: "processor/internal/epoch", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/assign", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/checkpoint", ours: []string{"offsets"}, never: outsideWorld},
@@ -47,7 +51,7 @@ var ladder = []rung{
 	{path: "processor/internal", ours: []string{"offsets"}, never: outsideWorld},
 	{
 		path:    "processor",
-		ours:    []string{"offsets", "topology/...", "changelog", "processor/internal/..."},
+		ours:    []string{"offsets", "topology/...", "changelog", "changelog/snapshot", "processor/internal/..."},
 		outside: []string{kgo, kadm, kmsg, kerr, sasl, zerolog, "golang.org/x/sync/...", "golang.org/x/sys/..."},
 	},
 	{path: "processor/embedded", ours: []string{"offsets", "processor"}, outside: []string{kfake, kgo, kadm, kmsg, kerr}},
@@ -56,7 +60,7 @@ var ladder = []rung{
 		ours:    []string{"offsets", "topology/...", "processor", "processor/admin"},
 		outside: []string{kgo, kadm, kmsg, sasl + "/...", zerolog, "github.com/spf13/cobra", "github.com/spf13/pflag"},
 	},
-	{path: "processor/admin", ours: []string{"offsets", "topology/...", "changelog", "processor", "processor/internal/..."}, outside: []string{kgo, kadm, kmsg, kerr}},
+	{path: "processor/admin", ours: []string{"offsets", "topology/...", "changelog", "changelog/snapshot", "processor", "processor/internal/..."}, outside: []string{kgo, kadm, kmsg, kerr}},
 	{path: "cmd", ours: []string{"..."}, outside: []string{"..."}},
 	{path: "integration", ours: []string{"..."}, outside: []string{"..."}},
 }
@@ -69,6 +73,8 @@ var carriers = map[string][]string{
 	zerolog: {"processor", "cmd", "integration"},
 	badger:  {"changelog", "processor", "cmd", "integration"},
 	kgo:     {"changelog", "processor", "cmd", "integration"},
+	gocloud: {"changelog/snapshot", "processor", "cmd", "integration"},
+	aws:     {"cmd", "integration"}, // clients of clouds are imported by programs
 }
 
 // Pure packages below a carrier: what is said of the package above does not hold for them.
@@ -171,6 +177,12 @@ func TestLadderRefuses(t *testing.T) {
 		{"topology/codec", goavro},
 		{"changelog", module + "/topology/task"},
 		{"changelog", zerolog},
+		{"changelog", gocloud},
+		{"changelog", module + "/changelog/snapshot"},
+		{"changelog/snapshot", module + "/changelog"},
+		{"changelog/snapshot", module + "/topology"},
+		{"changelog/snapshot", gocloud + "/s3blob"},
+		{"processor", gocloud + "/s3blob"},
 		{"processor", kfake},
 		{"processor", module + "/processor/embedded"},
 		{"processor/internal/epoch", "time"},

@@ -17,6 +17,9 @@ var pins = []struct{ module, version, older string }{
 	{"github.com/linkedin/goavro/v2", "v2.15.0", ""},
 	{"github.com/rs/zerolog", "v1.35.1", ""},
 	{"gonum.org/v1/plot", "v0.17.0", ""},
+	{"gocloud.dev", "v0.48.0", "deletes with another signature, which our faulty driver would not fit"},
+	{"github.com/klauspost/compress", "v1.20.3", ""},
+	{"github.com/johannesboyne/gofakes3", "v1.2.0", "was not tried with the checksums that the S3 client sends"},
 }
 
 // olderThan compares versions without pre-release, and pseudo-versions of v0.0.0 by their time.
