@@ -45,13 +45,20 @@
 //   - The acks log is read from where it ended at that moment, or before.
 //   - Closing is told behind the last record of an epoch, Take carried out before its positions are sent. A
 //     task that takes a cut has a part in the epoch, with the positions that it has.
-//   - Records are stamped with Member.Cut, also in the epoch that takes the next one.
+//   - Records are stamped with Member.Cut, also in the epoch that takes the next one. Every stamp is looked at
+//     before its record, a heartbeat's too: time is state.
+//   - CutWanted is asked before an epoch begins and between its records.
 //   - An upload shows the state as of exactly the epoch that took the cut, begins after its commit, and is
 //     reported with its epoch id.
+//   - What an upload shares with an earlier cut it shares with the newest checkpoint that is complete before its
+//     trigger in the log: that one is kept at least until its own cut is decided. It shares nothing with a
+//     declined one, whose objects are being deleted; and Delete removes what its cut has, not what a listing
+//     shows and no manifest names, because the parts of a cut at work are named by none yet.
 //   - WriteManifest measures the ends of what is in flight by high watermarks, at the earliest when it is
 //     ordered: then the last acknowledgement is committed, so whatever was sent before a cut lies below them.
 //     It is read until these ends; whatever is still open there is waited for.
-//   - Input is trimmed only where MayTrim allows it, and never above the positions of a completed cut.
+//   - Input is trimmed only where MayTrim allows it, and never above the positions of a completed checkpoint of
+//     this timeline (Log.Before).
 //   - The log may be compacted by cut: the last record of an id says all that counts.
 //
 // testdata has a script per path. The exploration runs lanes over a model of Kafka, in random order, with

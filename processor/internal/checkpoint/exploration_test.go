@@ -109,6 +109,7 @@ type coverage struct {
 	complete [2]int // by kind of cut
 	dropped  int
 	restarts int
+	rewinds  int
 	steps    int
 }
 
@@ -126,6 +127,7 @@ func (c *coverage) count(w *world) {
 	c.ran++
 	c.steps += w.steps
 	c.restarts += w.restarts
+	c.rewinds += w.rewinds
 	for _, cut := range w.complete {
 		c.complete[cut.Kind]++
 	}
@@ -199,7 +201,7 @@ func kindOf(a Action) string {
 
 func (c *coverage) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d steps, complete: %d checkpoints, %d savepoints; %d dropped; %d restarts of the application\n", c.steps, c.complete[Checkpoint], c.complete[Savepoint], c.dropped, c.restarts)
+	fmt.Fprintf(&b, "%d steps, complete: %d checkpoints, %d savepoints; %d dropped; %d restarts of the application, %d rewinds\n", c.steps, c.complete[Checkpoint], c.complete[Savepoint], c.dropped, c.restarts, c.rewinds)
 	for r := TimedOut; r <= Stopping; r++ {
 		fmt.Fprintf(&b, "declined as %-24s%8d\n", r, c.declined[r])
 	}

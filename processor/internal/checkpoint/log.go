@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -42,6 +43,13 @@ type OrderError struct {
 
 func (e *OrderError) Error() string {
 	return fmt.Sprintf("control record %q: %s: the control topic was written by something else than weir, or was truncated", e.Record, e.Why)
+}
+
+// Clone gives a log that shares nothing with l.
+func (l *Log) Clone() *Log {
+	c := *l
+	c.completed, c.queue, c.garbage, c.taken = slices.Clone(l.completed), slices.Clone(l.queue), slices.Clone(l.garbage), maps.Clone(l.taken)
+	return &c
 }
 
 // Last is the highest id ever used.

@@ -97,7 +97,7 @@ func (w *world) checkTrimmed(id uint64) {
 	m := w.manifests[id]
 	for t, ins := range taskInputs {
 		for c, in := range ins {
-			if start := w.k.inputs[in].start; start > m.pos[t][c] {
+			if start := m.inputs[in].start; start > m.pos[t][c] {
 				w.k.violated("cut %d needs input %d from %d, it was trimmed to %d", id, in, m.pos[t][c], start)
 			}
 		}
@@ -137,18 +137,15 @@ func (w *world) checkCut(id uint64) error {
 			return fmt.Errorf("effects %x of task %s are there twice", twice, taskIDs[t])
 		}
 		for c, in := range taskInputs[t] {
-			log := w.k.inputs[in]
 			if t < 2 {
-				for _, e := range log.log[:m.pos[t][c]] {
+				for _, e := range m.inputs[in].log[:m.pos[t][c]] {
 					want.join(rest(e.v.id, 0))
 				}
 				continue
 			}
-			for i := m.pos[t][c]; i < m.ends[in]; i++ {
-				if e := log.log[i]; log.committed(i) && e.v.stamp < id {
-					if twice := have.join(rest(e.v.id, e.v.stage)); twice != (effects{}) {
-						return fmt.Errorf("effects %x of record %d, in flight at %d of input %d, are there twice", twice, e.v.id, i, in)
-					}
+			for _, v := range m.inFlight(id, t, c) {
+				if twice := have.join(rest(v.id, v.stage)); twice != (effects{}) {
+					return fmt.Errorf("effects %x of record %d, in flight at input %d, are there twice", twice, v.id, in)
 				}
 			}
 		}

@@ -156,7 +156,7 @@ func (h *host) carryOut(a Action) {
 			h.facts = append(h.facts, ManifestLost{a.Cut.ID, "out of luck"})
 			return
 		}
-		m := manifest{ends: w.ends()}
+		m := manifest{inputs: w.k.inputs, ends: w.ends()}
 		if w.rules.earlyEnd {
 			m.ends = h.ends
 		}

@@ -140,6 +140,10 @@ func (l *lane) turn() {
 	w := l.w
 	switch l.phase {
 	case booting:
+		if w.bySlot[l.slot] != l {
+			w.crash(l) // another process has the identity by now
+			return
+		}
 		if epoch, ok := w.k.initialise(l.slot); ok {
 			l.epoch, l.phase = epoch, idle
 		}

@@ -25,6 +25,7 @@ type rules struct {
 	forgetCut        bool // the cut is not kept in the metadata
 	trimUndecided    bool // input is trimmed up to the committed position whatever is undecided
 	trimOwn          bool // an owner keeps what it knows a cut to need: from the position where it took the cut itself
+	forgetInFlight   bool // a rewind restores states and positions, not what was in flight
 	earlyEnd         bool // the ends of what is in flight are measured when the cut is triggered
 }
 
@@ -38,15 +39,28 @@ const (
 // moods differ between schedules: what happens rarely in all of them together happens often in some. Each
 // number n means one in n, 0 never.
 type moods struct {
-	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy int
-	hasty                                                                                                      bool // uploads begin before the commit
+	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy, rewind int
+	hasty                                                                                                              bool // uploads begin before the commit
 }
 
 // manifest is that of a cut.
 type manifest struct {
-	pos   [nTasks][2]int
-	state [nTasks]effects
-	ends  [6]int
+	inputs [6]*topic[message] // of its timeline
+	pos    [nTasks][2]int
+	state  [nTasks]effects
+	ends   [6]int
+}
+
+// inFlight are the records that were on their way to a task at cut n, as a reader finds them who waits for
+// whatever is open.
+func (m *manifest) inFlight(id uint64, t, c int) (out []message) {
+	log := m.inputs[taskInputs[t][c]]
+	for i := m.pos[t][c]; i < m.ends[taskInputs[t][c]]; i++ {
+		if v := log.log[i].v; log.committed(i) && v.stamp < id {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // world is one order of things.
@@ -77,6 +91,7 @@ type world struct {
 	skip     int
 	crashed  int
 	restarts int
+	rewinds  int
 	steps    int
 }
 
@@ -97,7 +112,7 @@ func newWorld(seed uint64, r rules, cov *coverage) *world {
 	w.moods = moods{
 		slow: often(0, 4, 2), doubt: often(0, 20, 4), abort: often(0, 100, 10), uploadGone: often(0, 0, 10), uploadLost: often(0, 0, 10),
 		manifest: often(0, 0, 3), request: often(0, 3, 2), move: often(0, 6, 2), freeze: often(0, 6, 2), down: often(0, 0, 3),
-		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), stop: often(0, 0, 6), hasty: w.chance(25),
+		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), rewind: often(0, 0, 4), stop: often(0, 0, 6), hasty: w.chance(25),
 	}
 	w.history()
 	w.aim()
@@ -267,14 +282,15 @@ func (w *world) laneStep(l *lane) {
 	}
 }
 
-// mark lets some decided transaction learn more of its end.
-func (w *world) mark() {
+// mark lets some decided transaction learn more of its end; false: there is none.
+func (w *world) mark() bool {
 	first := w.rng.IntN(nSlots)
 	for i := range nSlots {
-		if s := (first + i) % nSlots; w.k.mark(s, w.rng.IntN) {
-			return
+		if w.k.mark((first+i)%nSlots, w.rng.IntN) {
+			return true
 		}
 	}
+	return false
 }
 
 // time goes on, and with it the sources. In the end it stands still while a cut is at work that must complete.
@@ -293,7 +309,7 @@ func (w *world) time() {
 	}
 }
 
-// ask writes a record that nothing fences: a request.
+// ask writes a record outside of the lanes: a request, a new timeline.
 func (w *world) ask(r Record) {
 	w.k.control.add(nil, r)
 	w.k.record(r)
@@ -306,7 +322,7 @@ func (w *world) happen() {
 	if w.chance(20) {
 		l = w.lanes[w.rng.IntN(len(w.lanes))]
 	}
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(13) {
 	case 0:
 		if w.trouble(w.moods.request) {
 			if w.asked < 8 {
@@ -335,6 +351,10 @@ func (w *world) happen() {
 		}
 	case 6:
 		l.frozen = false
+	case 7:
+		if w.trouble(w.moods.rewind) {
+			w.rewind()
+		}
 	default:
 		w.revive(slot)
 	}
@@ -353,6 +373,46 @@ func (w *world) down(t int) {
 			l.host.facts = append(l.host.facts, TaskDown{taskIDs[t]})
 		}
 	}
+}
+
+// rewind begins the next timeline with a cut that may be restored: when all lanes are fenced, their topics are
+// replaced, what was in flight is copied, and states and positions are put back. Ids go on.
+func (w *world) rewind() {
+	cuts := w.k.truth.Completed()
+	if len(cuts) == 0 {
+		return
+	}
+	for _, l := range w.lanes {
+		w.crash(l)
+	}
+	for s := range nSlots {
+		w.k.expire(s)
+	}
+	for w.mark() {
+	}
+	w.rewinds++
+	cut := cuts[w.rng.IntN(len(cuts))]
+	m, used := w.manifests[cut.ID], w.k.truth.Last()
+	w.k.acks = &topic[report]{}
+	for t, ins := range taskInputs {
+		at := progress{cut: used, state: m.state[t]}
+		for c, in := range ins {
+			if t < 2 {
+				at.pos[c] = m.pos[t][c]
+				continue
+			}
+			w.k.inputs[in] = &topic[message]{}
+			for _, v := range m.inFlight(cut.ID, t, c) {
+				if !w.rules.forgetInFlight {
+					v.stamp = used
+					w.k.inputs[in].add(nil, v)
+				}
+			}
+		}
+		w.k.progress[t] = at
+	}
+	w.k.progress[control].cut = used
+	w.ask(Activated{used})
 }
 
 // revive brings back what is needed: a lane for the slot, owners that live for all tasks.

@@ -57,6 +57,14 @@ func (m *Member) Cut() uint64 { return m.cut }
 // NewParticipant returns the machine of a lane without tasks that has seen nothing of the control log.
 func NewParticipant() *Participant { return &Participant{members: map[offsets.Task]*Member{}} }
 
+// NewParticipantAfter returns the machine of a lane without tasks that has seen what adds up to
+// the log, which it takes over.
+func NewParticipantAfter(l *Log) *Participant {
+	p := NewParticipant()
+	p.log = *l
+	return p
+}
+
 // Log is what the machine has seen of the control log; to be read only.
 func (p *Participant) Log() *Log { return &p.log }
 

@@ -29,6 +29,7 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 		{"the cut is not kept in the metadata", rules{forgetCut: true}, "follows"},
 		{"input is trimmed under an undecided cut", rules{trimUndecided: true}, "was trimmed"},
 		{"input is trimmed by an owner that does not know where its predecessor took the cut", rules{trimOwn: true}, "was trimmed"},
+		{"a rewind forgets what was in flight", rules{forgetInFlight: true}, "are lost"},
 		{"what is in flight is measured at the trigger", rules{earlyEnd: true}, "not consistent"},
 		{"the coordinator trusts the last stable offset", rules{stableIsEnd: true}, "control record"},
 		{"ids are used again", rules{coordinatorFaults: coordinatorFaults{reuseIDs: true}}, "used before"},

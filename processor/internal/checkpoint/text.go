@@ -13,6 +13,34 @@ func (r Reason) String() string {
 	return [...]string{"timed-out", "upload-failed", "manifest-failed", "acked-twice", "task-failed", "coordinator-changed", "stopping"}[r]
 }
 
+// MarshalText gives String.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads what MarshalText gives.
+func (k *Kind) UnmarshalText(b []byte) error {
+	for _, one := range []Kind{Checkpoint, Savepoint} {
+		if one.String() == string(b) {
+			*k = one
+			return nil
+		}
+	}
+	return fmt.Errorf("kind of a cut is %.40q: want checkpoint or savepoint", b)
+}
+
+// MarshalText gives String.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads what MarshalText gives.
+func (r *Reason) UnmarshalText(b []byte) error {
+	for one := TimedOut; one <= Stopping; one++ {
+		if one.String() == string(b) {
+			*r = one
+			return nil
+		}
+	}
+	return fmt.Errorf("reason to decline a cut is %.40q, which is none", b)
+}
+
 // cutText gives id and kind, and what is said of few: full, request=ID.
 func cutText(c Cut) string {
 	s := fmt.Sprintf("%d %s", c.ID, c.Kind)
