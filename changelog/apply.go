@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,11 +16,12 @@ import (
 // write and what is below the last one may be discarded. Jobs run in order of submission.
 type applier struct {
 	db    *DB
-	last  uint64 // highest timestamp in Badger
 	slots chan []badger.Entry
 	from  []byte // wipe goes on here, so as not to walk over its own deletes again
 
-	mu      sync.Mutex // guards the next four
+	mu      sync.Mutex // guards the next six
+	last    uint64     // highest timestamp in Badger
+	pins    []uint64   // timestamps that somebody reads at, of all stores
 	queue   []job
 	dead    []incarnation // rows to be deleted when there is nothing else to do
 	stopped bool
@@ -119,11 +121,46 @@ func (a *applier) loop() {
 func (a *applier) do(j job) {
 	ts := a.last + 1
 	err := j.run(ts)
+	a.mu.Lock()
 	a.last = ts + 1 // also after an error: some of it may be there
-	a.db.badger.SetDiscardTs(a.last)
+	a.forget()
+	a.mu.Unlock()
 	if j.done != nil {
 		j.done(err)
 	}
+}
+
+// forget tells Badger which versions nobody reads: of each key all but the newest at or below
+// the timestamp. Called with mu held.
+func (a *applier) forget() {
+	ts := a.last
+	for _, pin := range a.pins {
+		if !planted("discard not pinned") {
+			ts = min(ts, pin)
+		}
+	}
+	a.db.badger.SetDiscardTs(ts)
+}
+
+func (a *applier) pin(ts uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pins = append(a.pins, ts)
+}
+
+func (a *applier) unpin(ts uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i := slices.Index(a.pins, ts); i >= 0 {
+		a.pins = slices.Delete(a.pins, i, i+1)
+	}
+	a.forget()
+}
+
+func (a *applier) pinned() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int64(len(a.pins))
 }
 
 // nextIncarnation gives the store a new life on disk. The old one's rows are deleted

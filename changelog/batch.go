@@ -21,6 +21,7 @@ type batch struct {
 	reach  int64   // changelog end that the rows may be as new as; -1: not known
 	marker *Marker // to be written behind the rows
 	last   bool    // of its wave
+	cut    *Cut    // whose wave it is
 	number uint64
 }
 
@@ -41,7 +42,26 @@ func (db *DB) newBatch(s *Store) *batch {
 		b, a.spare = a.spare[n-1], a.spare[:n-1]
 	}
 	*b = batch{store: s, inc: s.inc, buf: b.buf[:0], rows: b.rows[:0]}
+	if b.buf == nil && s.memory { // those do not come back
+		b.buf = make([]byte, 0, min(sliceBytes+sliceBytes/8, s.held))
+	}
 	return b
+}
+
+// size is the memory that it holds.
+func (b *batch) size() int64 { return int64(cap(b.buf) + 32*cap(b.rows)) }
+
+// take adds a row as far as Badger has to hear of it.
+func (b *batch) take(row []byte) {
+	switch fl := flags(row); {
+	case fl&present != 0:
+		b.add(rowKey(row), rowValue(row), false)
+	case fl&(absent|fresh) == absent:
+		b.add(rowKey(row), nil, true)
+	default: // unknown, or put and deleted between two waves: Badger never saw it
+		return
+	}
+	row[2] &^= fresh
 }
 
 func (b *batch) add(key, value []byte, del bool) {
@@ -70,9 +90,19 @@ func (b *batch) write(ts uint64) error {
 	if err := b.writeRows(ts); err != nil {
 		return err
 	}
-	if b.marker == nil {
-		return nil
+	if b.marker != nil {
+		if err := b.writeMarker(ts + 1); err != nil {
+			return err
+		}
 	}
+	if b.cut != nil && b.last {
+		b.cut.complete(ts + 1)
+	}
+	return nil
+}
+
+func (b *batch) writeMarker(ts uint64) error {
+	db := b.store.db
 	if !b.marker.Restoring {
 		b.marker.Wall = db.now().UnixMilli()
 	}
@@ -84,7 +114,7 @@ func (b *batch) write(ts uint64) error {
 	if err := txn.Set(systemKey(rowReach, b.inc), encodeEnd(max(b.reach, b.marker.End))); err != nil {
 		return err
 	}
-	return txn.CommitAt(ts+1, nil)
+	return txn.CommitAt(ts, nil)
 }
 
 // txnRows is the size of one Badger transaction. Badger walks the rows of one in random
@@ -253,6 +283,9 @@ func (b *batch) finish(err error) {
 	s := b.store
 	if err != nil {
 		s.fail(err)
+		if b.cut != nil {
+			b.cut.fail(err)
+		}
 		s.queued.Add(-int64(len(b.buf)))
 		return
 	}
@@ -269,7 +302,7 @@ func (b *batch) finish(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.spare) < spares && cap(b.buf) <= 2*sliceBytes {
-		b.store, b.marker = nil, nil
+		b.store, b.marker, b.cut = nil, nil, nil
 		a.spare = append(a.spare, b)
 	}
 }

@@ -127,8 +127,9 @@ type DB struct {
 	quit chan struct{} // ends collect
 	done sync.WaitGroup
 
-	mu     sync.Mutex // guards dir.state and leases
-	leases map[storeName]chan struct{}
+	mu      sync.Mutex // guards dir.state, leases, and readers from late ones
+	leases  map[storeName]chan struct{}
+	readers sync.WaitGroup
 }
 
 // storeName is a StoreID without the incarnation of its topic.
@@ -244,15 +245,30 @@ func (db *DB) InstanceID() (string, error) {
 	return db.dir.instanceID()
 }
 
+// reader keeps Badger open until closed is called, which must not be long after closing is set.
+func (db *DB) reader() (closed func(), err error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closing.Load() {
+		return nil, ErrClosed
+	}
+	db.readers.Add(1)
+	return db.readers.Done, nil
+}
+
 // Close finishes what was handed over, and unlocks the directory. Stores still open are
-// useless afterwards; close them first.
+// useless afterwards; close them first. So are cuts; who reads one gets ErrClosed.
 func (db *DB) Close() error {
-	if db.closing.Swap(true) {
+	db.mu.Lock() // so that who reads is counted, or knows
+	closing := db.closing.Swap(true)
+	db.mu.Unlock()
+	if closing {
 		return nil
 	}
 	close(db.quit)
 	db.done.Wait()
 	db.applier.stop()
+	db.readers.Wait()
 	err := db.badger.Close()
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -352,6 +368,7 @@ func (s *Store) Reset() error {
 		s.inc = inc
 		copy(s.key, inc.prefix())
 	}
+	s.endCut(errReset)
 	s.shards, s.order, s.memo, s.empty = [shardCount]shard{}, nil, place{}, gap{}
 	s.complete, s.persisted = true, false
 	s.db.lag.Add(-s.lag())
@@ -415,14 +432,18 @@ func (db *DB) now() time.Time { return db.opt.Now() }
 // DBStats are figures of all stores together.
 type DBStats struct {
 	Used   int64 // bytes of rows in memory, bounded by CacheBytes
-	Pinned int64 // bytes of rows of stores that are in memory only, on top of that
+	Pinned int64 // bytes of rows of stores that are in memory only, and of their cuts, on top of that
 	Lag    int64 // changelog records that a restart would replay; without stores in memory, which replay all of theirs
 	Stores int64 // open
 	Disk   int64 // bytes of Badger's files, as of the last minute
+	Cuts   int64 // that are on disk and not released
 }
 
 // Stats is a picture of the database for status and metrics.
 func (db *DB) Stats() DBStats {
 	lsm, vlog := db.badger.Size()
-	return DBStats{Used: db.used.Load(), Pinned: db.pinned.Load(), Lag: db.lag.Load(), Stores: db.stores.Load(), Disk: lsm + vlog}
+	return DBStats{
+		Used: db.used.Load(), Pinned: db.pinned.Load(), Lag: db.lag.Load(), Stores: db.stores.Load(), Disk: lsm + vlog,
+		Cuts: db.applier.pinned(),
+	}
 }

@@ -19,7 +19,7 @@
 // row on disk that says which epoch the rows on disk have in full. Base: rows and marker
 // found on disk. Incarnation: one life of a store's rows on disk; to wipe a store is to
 // give it the next one. Complete: memory holds every row, so that an unknown key is
-// absent without asking Badger.
+// absent without asking Badger. Cut: the committed rows at one moment, to be read later.
 //
 // # Why rows may be newer than their marker
 //
@@ -76,6 +76,44 @@
 // A store opened by OpenInMemory has no D at all: every restore is a replay from the log's
 // start. Its rows stay unapplied, and complete is always true.
 //
+// # Cuts
+//
+// A snapshot has to be one committed epoch, and because rows are newer than their marker no
+// timestamp in Badger is one. A cut makes one. It begins, at the committed end E, a wave of
+// its own, which takes the place of one under way. Let U be the rows that are unapplied then.
+// This wave writes every row of U once, with its value in fold(E), and no other row: when a
+// row of U changes before the wave has come to it, its old value is saved first and goes into
+// the next batch. The row itself stays unapplied and waits for the next wave, like all that
+// change after the cut; those are known by the number of the epoch that touched them last, and
+// a Rollback leaves that as it is. T is the timestamp of the last batch.
+//
+// Claim: Badger read at T is fold(E). A row in memory that is not unapplied has been handed
+// over as it is, or was read from Badger; of a key that is not in memory Badger has the last
+// word. So what was handed over before the cut, overwritten with U, is fold(E). Batches are
+// written in the order of hand-over with growing timestamps, the next wave begins behind the
+// last batch of this one, and if one fails the cut does: at T Badger has just that.
+//
+// (1) holds, because fold(E) is one of those it allows. So does (2) for the marker of this
+// wave: U is on disk. The wave whose place it took has no marker; what that one had not
+// written is in U. A row that is put and deleted without Badger hearing of it is fresh and needs
+// no delete; once a value of it is saved for a cut it is fresh no more.
+//
+// When Badger compacts it keeps of each key the newest version at or below the discard
+// timestamp, and all versions above it, deletes too. That timestamp is never above the T of a cut
+// that is not released. So T can be read at any time, also when the store has been closed, or
+// reset and wiped, since; and of two such cuts, T1 < T2, every key that was written in between
+// has its newest version at or below T2 still there: those are the increment. It has
+// a delete of a key that T1 had no row of if that was put and deleted in between, which does no
+// harm. Many stores share one Badger, and a cut that is kept makes it keep versions of all of
+// them: at worst a copy of every row for each time that it was written.
+//
+// Timestamps mean nothing to the next process, which has forgotten what it had pinned: a cut can be
+// read since another one of the same Store only.
+//
+// A cut of a store in memory copies its rows into memory, in the same slices, with the same saving
+// of old values: as many bytes as the rows have, until it is released. It is always read whole. An
+// increment would need a copy that stays.
+//
 // # Crashes
 //
 // Writes are not synced. After the death of the process alone the kernel has all of
@@ -85,7 +123,7 @@
 //
 // # Goroutines
 //
-// A Store belongs to one goroutine at a time; DB may be used by any. One goroutine per DB
+// A Store belongs to one goroutine at a time; DB and Cut may be used by any. One goroutine per DB
 // writes to Badger, with growing timestamps. The lease makes OpenStore wait until the
 // former holder of the same store is closed and its writes have ended.
 package changelog

@@ -26,6 +26,13 @@ var (
 	ErrTruncated = errors.New("changelog is truncated")
 	// ErrLost is returned by ReadRange when the log ends below the last offset wanted.
 	ErrLost = errors.New("changelog lost committed records")
+	// ErrCutPending is returned by Store.Cut while the former cut is not on disk, and by
+	// Cut.Rows before this one is.
+	ErrCutPending = errors.New("cut is not on disk yet")
+	// ErrNoIncrement is returned by Cut.Rows if it cannot tell what changed since another cut.
+	ErrNoIncrement = errors.New("no increment since that cut")
+	// ErrSnapshot is returned by Load for rows that cannot be those of a snapshot.
+	ErrSnapshot = errors.New("not a snapshot")
 )
 
 // LockedError is ErrLocked with the holder.

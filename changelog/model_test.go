@@ -46,6 +46,9 @@ type model struct {
 	kind      func(*rand.Rand) bool // whether the next store is in memory only
 	memory    bool                  // whether this one is
 	continued int                   // restores that began with the marker of another one
+	cuts      []*modelCut           // not released, oldest first
+	reads     []chan error          // of cuts, under way
+	seen      cutsSeen
 }
 
 // gate is a job that holds the applier until it is opened.
@@ -140,6 +143,10 @@ func (m *model) step() {
 		}
 	case n < 99 && m.rng.Intn(2) == 0:
 		m.reopen(min(2, m.rng.Intn(5)))
+	case n >= 98:
+		for range 3 {
+			m.lookAtCuts()
+		}
 	}
 }
 
@@ -171,6 +178,9 @@ func (m *model) commit() {
 	m.epoch++
 	m.s.Commit(epochID(m.epoch), int64(len(m.log)))
 	m.committed = copyMap(m.now)
+	if m.rng.Intn(4) == 0 {
+		m.cut()
+	}
 }
 
 // reopen ends the store cleanly (0), drops it (1), or kills the process (2: the files
@@ -195,7 +205,9 @@ func (m *model) reopen(how int) {
 		m.fatalf("a store in memory only: %+v", st)
 	}
 	m.check(m.s.Close(ctx, how == 0))
+	m.closedCuts(how == 0)
 	if how == 2 || m.rng.Intn(2) == 0 {
+		m.forgetCuts()
 		m.check(m.db.Close())
 		m.dir = dir
 		m.db = m.openDB()
@@ -221,6 +233,7 @@ func (m *model) openStore(whole bool) {
 		dir := m.t.TempDir()
 		copyTree(m.t, m.dir, dir)
 		m.check(m.s.Close(context.Background(), false))
+		m.forgetCuts()
 		m.check(m.db.Close())
 		m.dir, whole = dir, false
 		m.db = m.openDB()
@@ -344,6 +357,9 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 			if seed%2 == 0 {
 				m.opt.MaxLag = 1 << 40
 			}
+			if seed%4 < 2 {
+				m.opt.tune = smallTables
+			}
 			m.db = m.openDB()
 			defer func() {
 				m.unstall(0)
@@ -355,8 +371,11 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 			}
 			m.reopen(2)
 			m.reopen(0)
-			t.Logf("%d epochs, %d changes, %d restores continued, %+v", m.epoch, len(m.log), m.continued, m.total)
+			t.Logf("%d epochs, %d changes, %d restores continued, %+v, cuts: %+v", m.epoch, len(m.log), m.continued, m.total, m.seen)
 			continued += m.continued
+			if m.seen.read == 0 || m.seen.increments+m.seen.refused == 0 {
+				t.Error("no cut was read, or none since another one")
+			}
 			if strings.HasPrefix(t.Name(), "TestModelInMemory") {
 				return
 			}

@@ -27,7 +27,8 @@ type shard struct {
 	slab      []byte
 	waste     int      // bytes of moved rows
 	dead      int      // rows that became absent since the last rebuild, some of them twice
-	unapplied []uint32 // units of rows with flag unapplied, in order of change
+	unapplied []uint32 // units of rows with flag unapplied
+	due       int      // so many of them, the first, has the wave still to look at
 	handed    uint64   // number of the last batch for the applier that has rows from here
 }
 
@@ -224,9 +225,12 @@ func (s *shard) rebuild(tag func(key []byte) uint32, keep func(row []byte) bool)
 		}
 		at += step
 	}
-	for _, unit := range list { // keeps the order of change
+	due := s.due
+	for i, unit := range list { // keeps the order
 		if to, ok := translate(old, unit); ok {
 			s.unapplied = append(s.unapplied, to)
+		} else if i < due {
+			s.due--
 		}
 	}
 	return old

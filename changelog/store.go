@@ -60,6 +60,9 @@ type Store struct {
 	wall    int64 // ms: tombstones from this time on may be missing from the rows
 
 	wave    wave
+	cut     *Cut   // whose wave is under way
+	later   uint32 // epochs from this one on are not in it; 0: no cut is
+	saved   *batch // what its rows were before they changed
 	warm    warm
 	last    time.Time // start of the last wave
 	changed int64     // bytes committed since then
@@ -225,7 +228,10 @@ func (s *Store) write(key, value []byte, state byte) error {
 	sh := &s.shards[p.shard]
 	row := sh.row(p.unit)
 	fl := flags(row)
-	if rowEpoch(row) != s.open {
+	if last := rowEpoch(row); last != s.open {
+		if last < s.later && fl&unapplied != 0 && !planted("cut without copy-on-write") {
+			s.save(p.shard, row)
+		}
 		u := undo{shard: uint32(p.shard), unit: p.unit, state: fl & known}
 		if fl&present != 0 {
 			old := rowValue(row)
@@ -337,7 +343,9 @@ func (s *Store) Rollback() {
 }
 
 func (s *Store) nextEpoch() {
-	s.open++
+	if s.open++; s.open == 0 {
+		s.renumber()
+	}
 	s.epochBytes = 0
 	s.undo, s.undoBytes = shrunk(s.undo), shrunk(s.undoBytes)
 }
@@ -369,8 +377,9 @@ func (s *Store) failed() error {
 
 // Close gives the store back, so that the next OpenStore gets it. With apply, committed
 // rows and their marker are written first (a clean stop); without, they are dropped and
-// the changelog covers them. Rows of the open epoch are dropped. When ctx ends first the
-// lease is released later, as soon as nothing of this store is under way.
+// the changelog covers them. Rows of the open epoch are dropped. A cut under way fails, unless
+// apply completes it. When ctx ends first the lease is released later, as soon as nothing of
+// this store is under way.
 func (s *Store) Close(ctx context.Context, apply bool) error {
 	if s.closed {
 		return nil
@@ -382,6 +391,7 @@ func (s *Store) Close(ctx context.Context, apply bool) error {
 	if apply && s.settled && !s.memory {
 		err = s.handAll()
 	}
+	s.endCut(ErrClosed)
 	s.closed, s.complete = true, false // so that Get asks whether it is closed
 	finished := make(chan struct{})
 	s.db.release(s, finished)

@@ -6,7 +6,8 @@ import (
 
 // wave is one pass over the unapplied rows. Rows changed while it goes on are written in
 // it or in the next one, whichever meets them; only those unapplied at its start decide
-// about its marker.
+// about its marker. The wave of a cut writes exactly those, as they were at its start. That
+// of a store in memory copies them, and they stay unapplied.
 type wave struct {
 	active bool
 	mark   bool   // write marker at the end
@@ -16,6 +17,7 @@ type wave struct {
 
 const (
 	sliceBytes = 4 << 20 // one store hands over at most this much in one Apply
+	sliceRows  = 1 << 16 // rows, for those that are passed over
 	queueBytes = 8 << 20 // and not when it has this much under way
 	tidyBytes  = 2 << 20 // slab bytes rebuilt in one Apply when nothing presses
 
@@ -43,17 +45,15 @@ func (s *Store) Apply() error {
 
 // service does what Apply says; restore calls it too.
 func (s *Store) service() error {
-	if s.memory {
-		s.tidy()
-		return nil
-	}
 	now := s.db.now()
-	if !s.wave.active && s.due(now) {
+	if !s.wave.active && !s.memory && s.due(now) {
 		s.startWave()
 	}
 	if s.wave.active && s.queued.Load() < queueBytes {
-		if err := s.db.checkFree(); err != nil {
-			return s.wrap("apply", err)
+		if !s.memory {
+			if err := s.db.checkFree(); err != nil {
+				return s.wrap("apply", err)
+			}
 		}
 		if err := s.handOver(sliceBytes); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (s *Store) startWave() {
 	s.changed = 0
 	s.wave = wave{active: true}
 	if s.settled {
-		s.wave.mark = true
+		s.wave.mark = !s.memory
 		s.wave.marker = Marker{Timeline: s.id.Timeline, TopicID: s.id.TopicID, Epoch: s.epoch, End: s.end}
 		return
 	}
@@ -135,43 +135,35 @@ func (s *Store) startWave() {
 // handOver gives the applier the next rows of the wave, about limit bytes of them, and
 // after the last ones the marker.
 func (s *Store) handOver(limit int) error {
-	b := s.db.newBatch(s)
-	for s.wave.shard < shardCount && len(b.buf) < limit {
+	b := s.saved // for the cut: first, and perhaps more than limit
+	if s.saved = nil; b == nil {
+		b = s.db.newBatch(s)
+	}
+	for looked := 0; s.wave.shard < shardCount && len(b.buf) < limit; s.wave.shard++ {
 		sh := &s.shards[s.wave.shard]
-		n := 0
-		for _, unit := range sh.unapplied {
-			if len(b.buf) >= limit {
-				break
-			}
-			n++
-			row := sh.row(sh.follow(unit))
-			fl := flags(row)
-			row[2] = fl &^ (unapplied | fresh)
-			switch {
-			case fl&present != 0:
-				b.add(rowKey(row), rowValue(row), false)
-			case fl&absent != 0 && fl&fresh == 0:
-				b.add(rowKey(row), nil, true)
-			case fl&absent != 0: // put and deleted between two waves: Badger never saw it
-				row[2] |= fresh
-			}
+		if s.cut == nil {
+			sh.due = len(sh.unapplied)
 		}
-		if n > 0 {
+		for sh.due > 0 && len(b.buf) < limit && looked < sliceRows {
+			looked++
+			sh.due--
+			row := sh.row(sh.follow(sh.unapplied[sh.due]))
+			if s.later > 0 && rowEpoch(row) >= s.later && !planted("cut with rows changed after it") {
+				continue // what it was is saved, if it is in the cut at all
+			}
+			b.take(row)
+			if s.memory {
+				continue
+			}
+			row[2] &^= unapplied
+			last := len(sh.unapplied) - 1
+			sh.unapplied[sh.due] = sh.unapplied[last]
+			sh.unapplied = sh.unapplied[:last]
 			sh.handed = s.handed + 1
 		}
-		if n < len(sh.unapplied) {
-			sh.unapplied = append(sh.unapplied[:0], sh.unapplied[n:]...)
+		if sh.due > 0 {
 			break
 		}
-		sh.unapplied = sh.unapplied[:0]
-		s.wave.shard++
-	}
-	b.reach = -1
-	switch {
-	case s.settled:
-		b.reach = s.end
-	case s.target > 0:
-		b.reach = max(s.reach, s.target)
 	}
 	if s.wave.shard == shardCount {
 		s.wave.active = false
@@ -181,6 +173,25 @@ func (s *Store) handOver(limit int) error {
 			b.marker = &m
 		}
 	}
+	return s.give(b)
+}
+
+// give passes a batch on to the applier, that of a store in memory to its cut.
+func (s *Store) give(b *batch) error {
+	if b.cut = s.cut; b.last {
+		s.cut, s.later = nil, 0
+	}
+	if s.memory {
+		b.cut.keep(b)
+		return nil
+	}
+	b.reach = -1
+	switch {
+	case s.settled:
+		b.reach = s.end
+	case s.target > 0:
+		b.reach = max(s.reach, s.target)
+	}
 	if len(b.rows) > 0 {
 		s.persisted = true
 	}
@@ -188,7 +199,11 @@ func (s *Store) handOver(limit int) error {
 	b.number = s.handed
 	s.queued.Add(int64(len(b.buf)))
 	s.figures.applied.Add(int64(len(b.rows)))
-	return s.db.submit(b.job())
+	err := s.db.submit(b.job())
+	if err != nil && b.cut != nil {
+		b.cut.fail(err)
+	}
+	return err
 }
 
 // handAll hands over everything that is committed, with its marker.
@@ -237,6 +252,9 @@ func (s *Store) tidy() {
 	}
 	if s.order != nil {
 		held += s.order.bytes()
+	}
+	if s.saved != nil {
+		held += s.saved.size()
 	}
 	s.account(held - s.held)
 	s.figures.rows.Store(int64(rows))

@@ -1,7 +1,10 @@
 package changelog
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/weir-stream/weir/offsets"
@@ -105,4 +108,55 @@ func (s *Store) Finish(epoch offsets.EpochID, end int64) error {
 	s.reach, s.target = 0, 0
 	s.committed(epoch, end)
 	return s.failed()
+}
+
+// Load takes in a snapshot as the base of a restore: next gives the rows of a Cut in key
+// order, and io.EOF behind the last; epoch, end and taken are those of the cut. Increments
+// follow, each in a Load of its own, on the full snapshot that they begin with. The store must
+// be as after Reset. Behind the last Load it is as one that was opened with a marker of that
+// end: Restoring, the records of the changelog from there on, and Finish bring it up to date.
+//
+// Restored alone would do for the rows, but not for a kill on the way: the progress that is
+// noted then would promise every tombstone since the restore began, and the rows have them up
+// to taken only.
+//
+// Any error resets the store, also one of next that has found a wrong checksum: a part of a
+// snapshot is never taken for all of it.
+func (s *Store) Load(epoch offsets.EpochID, end int64, taken time.Time, next func() (key, value []byte, deleted bool, err error)) error {
+	if s.settled || s.markerEnd.Load() >= 0 || end < s.end {
+		return s.wrap("load snapshot", fmt.Errorf("it ends at %d, and there are rows up to %d already: reset the store first", end, s.end))
+	}
+	if err := s.loadRows(end, next); err != nil {
+		return errors.Join(s.wrap("load snapshot", err), s.Reset())
+	}
+	if !s.memory {
+		s.db.lag.Add(end - s.end)
+	}
+	s.epoch, s.end, s.wall, s.target = epoch, end, taken.UnixMilli(), 0
+	return s.restored()
+}
+
+func (s *Store) loadRows(end int64, next func() (key, value []byte, deleted bool, err error)) error {
+	s.reach, s.target, s.next = end, end, 0 // the reach of what is written to make room
+	var last []byte
+	for n := 0; ; n++ {
+		key, value, deleted, err := next()
+		if err == io.EOF { // as it is: one inside of another error is a file that ends too soon
+			return nil
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("row %d: %w", n, err)
+		case n > 0 && bytes.Compare(last, key) >= 0:
+			return fmt.Errorf("row %d: key %q comes behind %q: %w", n, key, last, ErrSnapshot)
+		case deleted && value != nil:
+			return fmt.Errorf("row %d: key %q is deleted and has a value: %w", n, key, ErrSnapshot)
+		case !deleted && value == nil:
+			value = []byte{}
+		}
+		if err := s.Restored(key, value); err != nil {
+			return fmt.Errorf("row %d: %w", n, err)
+		}
+		last = append(last[:0], key...)
+	}
 }
