@@ -168,12 +168,6 @@ func (c *Cut) fail(err error) {
 	c.free()
 }
 
-func (c *Cut) failed() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
 // complete is called by the applier when the last rows are written, before it goes on: no
 // later version is there yet. For a store in memory ts is 0.
 func (c *Cut) complete(ts uint64) {

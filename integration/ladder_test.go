@@ -46,7 +46,7 @@ var ladder = []rung{
 	{path: "processor/internal/epoch", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/assign", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/checkpoint", ours: []string{"offsets"}, never: outsideWorld},
-	{path: "processor/internal/control", ours: []string{"offsets"}, never: outsideWorld},
+	{path: "processor/internal/control", ours: []string{"offsets", "processor/internal/checkpoint"}, never: outsideWorld},
 	{path: "processor/internal/restart", never: outsideWorld},
 	{path: "processor/internal", ours: []string{"offsets"}, never: outsideWorld},
 	{

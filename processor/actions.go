@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
@@ -303,6 +304,7 @@ func (l *lane) doSettle(a epoch.Settle) {
 	case epoch.Committed:
 		n := t.records
 		t.adopt(a.Attempt.Epoch)
+		l.settleCut(t, true)
 		l.stats.committed(n, l.started, l.now())
 		l.records.add(n)
 		failpoint("apply")
@@ -318,6 +320,7 @@ func (l *lane) doSettle(a epoch.Settle) {
 			l.pace.failed(l.processed, l.now())
 		}
 		t.rollback()
+		l.settleCut(t, false)
 	}
 }
 
@@ -349,6 +352,9 @@ func (l *lane) doClose(a epoch.Close) {
 	t := l.tasks[a.Task]
 	if t == nil {
 		return
+	}
+	if t.cut.member != nil {
+		l.tellCuts(checkpoint.Went{Task: t.id})
 	}
 	delete(l.tasks, a.Task)
 	l.sortTasks()

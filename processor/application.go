@@ -56,7 +56,25 @@ func (a *application) layOut() {
 			a.inputsOf[t] = in
 		}
 	}
+	control := a.controlTask()
+	a.taskList = append(a.taskList, control)
+	a.inputsOf[control] = []topicPartition{{a.names.Control(), 0}, {a.names.Acks(), 0}}
 	slices.SortFunc(a.taskList, offsets.Task.Compare)
+}
+
+// controlTask is the task of the coordinator. It is assigned, fenced and moved like those of
+// the plan, comes behind them and has no stores: who owns it decides about cuts.
+func (a *application) controlTask() offsets.Task { return offsets.Task{Sub: int32(len(a.graph.Subs))} }
+
+// planTasks are the tasks that take cuts: all but the control task.
+func (a *application) planTasks() []offsets.Task { return a.taskList[:len(a.taskList)-1] }
+
+// stores are those of a task, in plan order.
+func (a *application) stores(t offsets.Task) []task.StoreSpec {
+	if t == a.controlTask() {
+		return nil
+	}
+	return a.graph.Subs[t.Sub].Stores
 }
 
 func (a *application) tasks() []offsets.Task { return a.taskList }
@@ -101,11 +119,11 @@ func (a *application) upstream(sub, input int) []offsets.Task {
 	return out
 }
 
-func (a *application) stateful(t offsets.Task) bool { return len(a.graph.Subs[t.Sub].Stores) > 0 }
+func (a *application) stateful(t offsets.Task) bool { return len(a.stores(t)) > 0 }
 
 // inputTopics are all topics that the group subscribes to.
 func (a *application) inputTopics() []string {
-	seen := map[string]bool{}
+	seen := map[string]bool{a.names.Control(): true, a.names.Acks(): true}
 	for s := range a.graph.Subs {
 		for i := range a.graph.Subs[s].Inputs {
 			seen[a.topicOf(s, i)] = true
@@ -155,8 +173,10 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 		return nil, err
 	}
 	state, err := readControl(ctx, cfg, plan.Application(), true)
-	if err != nil {
-		return nil, err
+	for ; err != nil; state, err = readControl(ctx, cfg, plan.Application(), true) {
+		if judge(err) != verdictRetry || pause(ctx, retryPause) != nil {
+			return nil, err
+		}
 	}
 	born, ok := state.Newest()
 	for ; !ok; born, ok = state.Newest() {

@@ -153,7 +153,8 @@ func (a *application) identify(ctx context.Context, cl *kgo.Client) error {
 // at their start.
 func (a *application) initialPositions(ctx context.Context, cl *kgo.Client) (map[topicPartition]int64, error) {
 	adm := kadm.NewClient(cl)
-	at := map[topicPartition]int64{}
+	// The coordinator knows all that was decided before it decides anything.
+	at := map[topicPartition]int64{{a.names.Control(), 0}: 0, {a.names.Acks(), 0}: 0}
 	for s := range a.graph.Subs {
 		for i, in := range a.graph.Subs[s].Inputs {
 			topic := a.topicOf(s, i)
@@ -235,7 +236,7 @@ func (a *application) sendBirthOffsets(ctx context.Context, txn *transaction, at
 	topics := map[string]*kmsg.TxnOffsetCommitRequestTopic{}
 	for _, t := range a.tasks() {
 		m := offsets.Metadata{Timeline: a.names.Timeline, Time: offsets.NoTime, InputTime: offsets.NoTime, Wall: time.Now().UnixMilli(),
-			Ends: make([]int64, len(a.graph.Subs[t.Sub].Stores))}
+			Ends: make([]int64, len(a.stores(t)))}
 		text, err := m.Encode()
 		if err != nil {
 			return fmt.Errorf("metadata of task %s: %w", t, err)

@@ -32,8 +32,7 @@ func readControl(ctx context.Context, cfg *config, application string, mayBeAbse
 	}
 	_, err = changelog.ReadRange(ctx, cfg.clientOpts(), topic, 0, 0, end, func(key, value []byte, offset int64) error {
 		if err := state.ApplyRecord(key, value); err != nil {
-			return &Error{What: fmt.Sprintf("control topic %s, offset %d: %v", topic, offset, err), Where: "application " + application, Err: errors.Join(ErrTopic, err),
-				Fix: "run the release that wrote it, or find out what else writes to it"}
+			return controlDamage(topic, offset, err)
 		}
 		return nil
 	})

@@ -21,6 +21,7 @@ type Listener struct {
 	EpochAborted     func(AbortedInfo)
 	EpochInDoubt     func(DoubtInfo)
 	TransactionEnded func(FencedInfo)
+	CheckpointsFail  func(CheckpointsFailInfo)
 	Warning          func(WarningInfo)
 }
 
@@ -111,6 +112,14 @@ type DoubtInfo struct {
 // FencedInfo: the open transaction of a member that is gone was ended.
 type FencedInfo struct{ TransactionalID string }
 
+// CheckpointsFailInfo: more checkpoints in a row have failed than are tolerable. Told by the
+// worker that has the control task; records are processed as ever.
+type CheckpointsFailInfo struct {
+	Last     uint64 // cut id of the last one
+	Failures int
+	Reason   string
+}
+
 // WarningInfo: something failed that is tried again or can be done without.
 type WarningInfo struct {
 	What string
@@ -156,6 +165,10 @@ func (i DoubtInfo) String() string {
 }
 
 func (i FencedInfo) String() string { return "ended the transaction of " + i.TransactionalID }
+
+func (i CheckpointsFailInfo) String() string {
+	return fmt.Sprintf("%d checkpoints in a row have failed, the last is %d: %s", i.Failures, i.Last, i.Reason)
+}
 
 func (i WarningInfo) String() string { return fmt.Sprintf("%s: %v", i.What, i.Err) }
 
@@ -219,6 +232,10 @@ func (l listener) inDoubt(lane int, reason string) {
 
 func (l listener) fenced(id string) {
 	emit(l, func(x *Listener) func(FencedInfo) { return x.TransactionEnded }, FencedInfo{id})
+}
+
+func (l listener) checkpointsFail(last uint64, failures int, reason string) {
+	emit(l, func(x *Listener) func(CheckpointsFailInfo) { return x.CheckpointsFail }, CheckpointsFailInfo{last, failures, reason})
 }
 
 func (l listener) warn(what string, err error) {

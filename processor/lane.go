@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
@@ -38,11 +40,16 @@ type lane struct {
 	stats    *laneStats
 	failures *failures
 
+	control *controlTail
+	uploads *uploads
+
 	ctx     context.Context // of what must outlive a stop: the last commit
 	inbox   *inbox
 	group   *group
 	txn     *transaction
 	machine *epoch.Machine
+	cuts    *checkpoint.Participant
+	cutDue  bool // an open epoch is to end for a cut
 
 	lease     lease
 	owned     map[topicPartition]bool
@@ -92,7 +99,8 @@ type routed struct {
 
 func newLane(index int, instance string, w *Worker, app *application, db *changelog.DB, b *balancer) *lane {
 	l := &lane{
-		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index], failures: w.failures,
+		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
+		failures: w.failures, control: w.control, uploads: w.uploads,
 		inbox: new(inbox), machine: epoch.New(),
 		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
 		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, unread: map[topicPartition]error{}, now: time.Now,
@@ -112,12 +120,14 @@ func newLane(index int, instance string, w *Worker, app *application, db *change
 func (l *lane) run(ctx context.Context) error {
 	live, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.ctx = live
+	l.cuts = l.control.subscribe(l.inbox)
+	defer l.control.unsubscribe(l.inbox)
 	defer l.closeAll(cancel)
 	if err := l.txn.reinit(ctx); err != nil {
 		return err
 	}
 	if stop, err := l.timelineOver(ctx); err != nil || stop {
-		return err
+		return errors.Join(err, l.fatal)
 	}
 	if err := l.joinGroup(); err != nil {
 		return err
@@ -204,7 +214,7 @@ func (l *lane) turn(ctx context.Context) {
 	if l.waiting > 0 || l.exited {
 		return
 	}
-	if l.machine.Phase() == epoch.Idle && l.backlog() && l.leaseHolds() && l.rest() <= 0 {
+	if l.machine.Phase() == epoch.Idle && (l.backlog() || l.cutWork()) && l.leaseHolds() && l.rest() <= 0 {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
@@ -214,6 +224,7 @@ func (l *lane) turn(ctx context.Context) {
 	}
 	if l.machine.Phase() != epoch.Open || l.due() {
 		open, began := l.machine.Phase() == epoch.Open, l.now()
+		l.closeWithCut()
 		l.tell(epoch.Due{})
 		if open {
 			l.work.ended(began, l.now())
@@ -231,7 +242,7 @@ func (l *lane) patience() time.Duration {
 
 // due says whether the open epoch is to end.
 func (l *lane) due() bool {
-	return l.wanted || l.stopping || l.late() || l.pace.spent(l.processed) || l.full()
+	return l.wanted || l.stopping || l.cutDue || l.cutWork() || l.late() || l.pace.spent(l.processed) || l.full()
 }
 
 func (l *lane) late() bool { return l.now().Sub(l.started) >= l.work.span(l.cfg.commitInterval) }
@@ -310,6 +321,10 @@ func (l *lane) handle(e any) {
 	case background:
 		l.waiting--
 		e.then()
+	case controlSeen:
+		l.seen(e.record)
+	case coordinatorFact:
+		l.coordinatorFact(e)
 	case stopWanted:
 	default:
 		panic(fmt.Sprintf("lane inbox: unknown event %T", e))
@@ -389,7 +404,9 @@ func (l *lane) process() {
 		}
 		for n := 1; n <= taskTurn && t.read < len(t.queue) && !t.atStop(); n++ {
 			failpoint("process")
-			if err := t.step(); err != nil {
+			if err := t.step(); err == errCutFirst {
+				break
+			} else if err != nil {
 				l.userFailed(t, err)
 				return
 			}
@@ -463,10 +480,4 @@ func (l *lane) outside(f func(context.Context) func()) {
 
 func (l *lane) sortTasks() {
 	l.order = slices.SortedFunc(maps.Keys(l.tasks), offsets.Task.Compare)
-}
-
-// stamp encodes who sends, and how far its time is. Its bytes live as long as the epoch.
-func (l *lane) stamp(t offsets.Task, kind offsets.StampKind, watermark int64) []byte {
-	l.stampBuf = offsets.Stamp{Kind: kind, Timeline: l.app.names.Timeline, Task: t, Watermark: watermark}.Append(l.stampBuf[:0])
-	return l.txn.arena.copy(l.stampBuf)
 }

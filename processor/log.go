@@ -43,6 +43,9 @@ func logListener(log zerolog.Logger) *Listener {
 		TransactionEnded: func(i FencedInfo) {
 			log.Info().Str("transactional_id", i.TransactionalID).Msg("ended the transaction of a departed member")
 		},
+		CheckpointsFail: func(i CheckpointsFailInfo) {
+			log.Error().Uint64("last", i.Last).Int("failures", i.Failures).Str("reason", i.Reason).Msg("checkpoints fail")
+		},
 		Warning: func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
 	}
 }

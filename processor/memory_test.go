@@ -69,21 +69,21 @@ func TestInMemoryStore(t *testing.T) {
 		}
 	}
 	send(map[string]int64{"a": 1, "b": 10, "c": 100})
-	want("first start", r.phase(memory, 3), "map[0-0:empty 0 0-1:empty 0]")
+	want("first start", r.phase(memory, 3), "map[0-0:empty 0 0-1:empty 0 1-0:none 0]")
 	send(map[string]int64{"a": 2, "b": 0})
-	want("restart", r.phase(memory, 5), "map[0-0:changelog 3 0-1:empty 0]")
+	want("restart", r.phase(memory, 5), "map[0-0:changelog 3 0-1:empty 0 1-0:none 0]")
 	if n := r.stored(); n != 0 {
 		t.Errorf("%d stores are on disk", n)
 	}
 	send(map[string]int64{"b": 20})
-	want("to disk", r.phase(disk, 6), "map[0-0:changelog 5 0-1:empty 0]")
+	want("to disk", r.phase(disk, 6), "map[0-0:changelog 5 0-1:empty 0 1-0:none 0]")
 	if n := r.stored(); n != 1 {
 		t.Errorf("%d stores are on disk", n)
 	}
 	send(map[string]int64{"a": 0, "b": 1})
-	want("to memory", r.phase(memory, 8), "map[0-0:changelog 6 0-1:empty 0]")
+	want("to memory", r.phase(memory, 8), "map[0-0:changelog 6 0-1:empty 0 1-0:none 0]")
 	send(map[string]int64{"a": 5, "c": 1})
-	want("to disk again", r.phase(disk, 10), "map[0-0:local 2 0-1:local 0]")
+	want("to disk again", r.phase(disk, 10), "map[0-0:local 2 0-1:local 0 1-0:none 0]")
 
 	cl, err := kgo.NewClient(kgo.SeedBrokers(r.c.ListenAddrs()...), kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -70,6 +71,37 @@ func TestVirtualPlantedMistakes(t *testing.T) {
 			default:
 				t.Logf("%s: noticed in %s: %s", plant, took, strings.TrimSpace(found[0][0]))
 			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+// mistakes about cuts, and the tests that notice them.
+var cutMistakes = map[string]string{
+	"process what was sent behind the cut":       "^TestVirtualFaults$",
+	"acknowledge the positions before the epoch": "^TestVirtualFaults$",
+	"trim what a checkpoint needs":               "^TestVirtualTrimKeepsWhatCheckpointsNeed$",
+}
+
+// Each is noticed, in one of the first schedules if it needs two workers and faults to show: a
+// checkpoint is not what the inputs give (I8).
+func TestVirtualPlantedCuts(t *testing.T) {
+	const schedules = 60
+	var g errgroup.Group
+	g.SetLimit(2)
+	for plant, test := range cutMistakes {
+		g.Go(func() error {
+			for seed := range schedules {
+				cmd := exec.Command(os.Args[0], "-test.run="+test, "-test.count=1", "-test.timeout="+realLimit.String())
+				cmd.Env = append(os.Environ(), "WEIR_PLANT="+plant, "WEIR_SEED="+strconv.Itoa(seed))
+				out, err := cmd.CombinedOutput()
+				if found := regexp.MustCompile(`(?m)I8 .*`).Find(out); err != nil && found != nil {
+					t.Logf("%s: noticed in schedule %d: %s", plant, seed, found)
+					return nil
+				}
+			}
+			t.Errorf("%s: not noticed in %d schedules", plant, schedules)
 			return nil
 		})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
@@ -31,6 +32,7 @@ type taskRestored struct {
 	base      string
 	records   int64
 	took      time.Duration
+	control   *coordinator // of the control task
 }
 
 type taskRestoreFailed struct {
@@ -67,7 +69,7 @@ func (l *lane) startRestore(t offsets.Task) {
 func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, err error) {
 	start := time.Now()
 	got.task = t
-	sub := &l.app.graph.Subs[t.Sub]
+	specs := l.app.stores(t)
 	defer func() {
 		if err != nil {
 			closeStores(got.stores)
@@ -80,8 +82,8 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 		marker changelog.Marker
 		found  bool
 	}
-	bases := make([]based, len(sub.Stores))
-	for i, spec := range sub.Stores {
+	bases := make([]based, len(specs))
+	for i, spec := range specs {
 		id := changelog.StoreID{Timeline: l.app.names.Timeline, UID: spec.UID, Task: t, TopicID: l.app.topicIDs[l.app.changelogTopic(int(t.Sub), i)]}
 		var s *changelog.Store
 		if spec.InMemory {
@@ -107,15 +109,20 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 	if err := l.checkPositions(ctx, t, got.positions); err != nil {
 		return got, err
 	}
-	if len(got.metadata.Ends) != len(sub.Stores) {
-		return got, fmt.Errorf("positions of task %s name %d stores, the plan has %d", t, len(got.metadata.Ends), len(sub.Stores))
+	if len(got.metadata.Ends) != len(specs) {
+		return got, fmt.Errorf("positions of task %s name %d stores, the plan has %d", t, len(got.metadata.Ends), len(specs))
+	}
+	if t == l.app.controlTask() {
+		if got.control, err = newCoordinator(ctx, l.cfg, l.app); err != nil {
+			return got, err
+		}
 	}
 	got.base = "local"
-	if len(sub.Stores) == 0 {
+	if len(specs) == 0 {
 		got.base = "none"
 	}
 	// The bases of all stores first: what is to be read is known before the reading begins.
-	from := make([]int64, len(sub.Stores))
+	from := make([]int64, len(specs))
 	for i, s := range got.stores {
 		end, m := got.metadata.Ends[i], bases[i].marker
 		from[i] = m.End
@@ -126,6 +133,15 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 				return got, fmt.Errorf("reset state of task %s: %w", t, err)
 			}
 			from[i] = 0
+			var rows int64
+			if from[i], rows, err = l.fromCheckpoint(ctx, s, t, specs[i].UID, l.app.changelogTopic(int(t.Sub), i), end); err != nil {
+				return got, fmt.Errorf("restore task %s: %w", t, err)
+			}
+			got.records += rows
+			if from[i] > 0 {
+				got.base = "checkpoint"
+				continue
+			}
 			if got.base = "changelog"; end == 0 {
 				got.base = "empty"
 			}
@@ -136,7 +152,7 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 	for i, s := range got.stores {
 		end := got.metadata.Ends[i]
 		topic := l.app.changelogTopic(int(t.Sub), i)
-		watch.store(sub.Stores[i].UID, from[i], end)
+		watch.store(specs[i].UID, from[i], end)
 		if from[i] < end && !(from[i] > 0 && planted("restore without the tail")) {
 			s.Restoring(end)
 			var failed error // of the store, met between two fetches
@@ -255,6 +271,11 @@ func (l *lane) restored(r taskRestored) {
 	l.tasks[r.task] = t
 	l.sortTasks()
 	l.cfg.listener.restored(r)
+	if r.control == nil {
+		l.tellCuts(checkpoint.Came{Task: r.task, Cut: r.metadata.Cut})
+		t.cut.member = l.cuts.Member(r.task)
+		l.tellMoved(t)
+	}
 	l.tell(epoch.Restored{Task: r.task, Epoch: r.metadata.Epoch})
 	l.resume(t)
 }

@@ -10,13 +10,9 @@ import (
 
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/topology/task"
 )
-
-// heartbeatEvery is how often a task tells the silent partitions of its repartition topics
-// how far its time is, or that it is idle: producers x partitions records per period at
-// most.
-const heartbeatEvery = time.Second
 
 // runningTask is a task that a lane runs. The lane's goroutine owns it.
 //
@@ -25,7 +21,8 @@ const heartbeatEvery = time.Second
 type runningTask struct {
 	id     offsets.Task
 	lane   *lane
-	run    *task.Task
+	run    work
+	cut    taskCut
 	ledger *offsets.Ledger // per input: committed <= processed <= polled
 	inputs []input
 	queue  []polled
@@ -66,7 +63,8 @@ type stop struct {
 type input struct {
 	topicPartition
 	id       [16]byte // topic id
-	internal bool
+	internal bool     // its records carry stamps
+	trimmed  bool     // what is committed is deleted
 }
 
 // recordCount counts records of the user, by where they were read.
@@ -82,44 +80,28 @@ type polled struct {
 	input int32
 }
 
-type output struct {
-	topic      string
-	partitions int32
-	internal   bool
-	loop       bool                     // nobody waits for time from it
-	promise    func(*kgo.Record, error) // of the open epoch
-	told       []told                   // per partition: what its reader heard last; internal only, and no loop
-	undecided  []told                   // the same with the open epoch
-	forgetful  bool                     // its readers keep no row of what they heard
-}
-
-// told is what the reader of a partition knows of a task's time.
-type told struct {
-	time int64
-	idle bool
-}
-
-// hears notes that the reader hears of a time, which wakes the task up for it, or that the
-// task is idle.
-func (t *told) hears(time int64, idle bool) { t.time, t.idle = max(t.time, time), idle }
-
-// knows says whether a reader that was told this knows all of it.
-func (t told) knows(time int64, idle bool) bool { return t.time >= time && t.idle == idle }
-
-var toldNothing = told{time: offsets.NoTime}
-
 // newRunningTask makes the executable task over restored stores.
 func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
-	sub := &l.app.graph.Subs[r.task.Sub]
-	t := &runningTask{id: r.task, lane: l, stores: r.stores, first: true, wantTime: l.app.wantsTime(int(r.task.Sub))}
+	t := &runningTask{id: r.task, lane: l, stores: r.stores, first: true}
 	var positions []int64
-	for i, tp := range l.app.inputs(r.task) {
+	for _, tp := range l.app.inputs(r.task) {
 		positions = append(positions, r.positions[tp].offset)
-		t.inputs = append(t.inputs, input{tp, l.app.topicIDs[tp.Topic], sub.Inputs[i].Internal})
+		t.inputs = append(t.inputs, input{topicPartition: tp, id: l.app.topicIDs[tp.Topic]})
 	}
 	t.ledger = offsets.NewLedger(r.task, r.metadata.Epoch, positions)
 	t.settled = r.metadata.Ends
 	t.ends = append([]int64(nil), r.metadata.Ends...)
+	if r.control != nil {
+		r.control.task, t.run = t, r.control
+		t.inputs[acksInput].trimmed = true
+		r.control.act()
+		return t, nil
+	}
+	sub := &l.app.graph.Subs[r.task.Sub]
+	t.wantTime = l.app.wantsTime(int(r.task.Sub))
+	for i := range t.inputs {
+		t.inputs[i].internal, t.inputs[i].trimmed = sub.Inputs[i].Internal, sub.Inputs[i].Internal
+	}
 	for i, o := range sub.Outputs {
 		topic, n := l.app.outputTopic(int(r.task.Sub), i)
 		out := output{topic: topic, partitions: n, internal: o.Internal, loop: o.Loop}
@@ -130,20 +112,21 @@ func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
 		}
 		t.outputs = append(t.outputs, out)
 	}
-	t.run = l.app.graph.Start(int(r.task.Sub), r.task.Partition, t)
+	run := l.app.graph.Start(int(r.task.Sub), r.task.Partition, t)
+	t.run = run
 	for i, in := range sub.Inputs {
 		if in.Internal {
-			t.run.SetUpstream(i, l.app.upstream(int(r.task.Sub), i))
+			run.SetUpstream(i, l.app.upstream(int(r.task.Sub), i))
 		}
 	}
 	var times []int64
 	for _, in := range t.inputs {
 		times = append(times, r.positions[in.topicPartition].metadata.InputTime)
 	}
-	if err := t.run.Restore(r.metadata.Time, times); err != nil {
+	if err := run.Restore(r.metadata.Time, times); err != nil {
 		return nil, fmt.Errorf("restore time of task %s: %w", r.task, err)
 	}
-	t.run.Committed()
+	run.Committed()
 	return t, nil
 }
 
@@ -163,82 +146,6 @@ func (t *runningTask) Headers() []task.Header {
 		}
 	}
 	return hs
-}
-
-// Emit produces an output at once, inside the open transaction.
-func (t *runningTask) Emit(i int, o *task.Out) error {
-	out, txn := &t.outputs[i], t.lane.txn
-	if n := len(o.Key) + len(o.Value); n > t.lane.cfg.maxRecordBytes {
-		return fmt.Errorf("record of %d bytes for %s: %w", n, out.topic, errRecordTooLarge)
-	}
-	rec := txn.arena.record()
-	rec.Topic = out.topic
-	rec.Key, rec.Value = txn.arena.copy(o.Key), txn.arena.copy(o.Value)
-	rec.Timestamp = time.UnixMilli(max(o.Time, 0))
-	key := o.PartitionKey
-	if key == nil {
-		key = o.Key
-	}
-	if key == nil {
-		rec.Partition = t.lane.spread % out.partitions
-	} else {
-		rec.Partition = offsets.Partition(key, out.partitions)
-	}
-	switch {
-	case out.internal:
-		wm := t.run.Watermark()
-		if !out.loop {
-			out.undecided[rec.Partition].hears(wm, false)
-		}
-		if len(o.Headers) == 0 {
-			rec.Headers = txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, offsets.Data, wm))
-			break
-		}
-		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: offsets.StampHeader, Value: t.lane.stamp(t.id, offsets.Data, wm)})
-		fallthrough
-	default:
-		for _, h := range o.Headers {
-			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: txn.arena.copy(h.Value)})
-		}
-	}
-	if out.promise == nil {
-		out.promise = txn.promise(t, nil)
-	}
-	txn.produce(t.lane.ctx, rec, out.promise)
-	return nil
-}
-
-// forget makes as if the readers had heard nothing yet.
-func (o *output) forget() {
-	for p := range o.told {
-		o.told[p], o.undecided[p] = toldNothing, toldNothing
-	}
-}
-
-// heartbeat tells the partitions of the internal outputs whose readers do not know it how
-// far this task is, or that it is idle.
-func (t *runningTask) heartbeat() {
-	wm, idle, kind := t.run.Watermark(), t.run.Idle(), offsets.Heartbeat
-	if idle {
-		kind = offsets.Idle
-	}
-	for i := range t.outputs {
-		out := &t.outputs[i]
-		for p := range out.undecided {
-			if out.undecided[p].knows(wm, idle) {
-				continue
-			}
-			out.undecided[p].hears(wm, idle)
-			rec := t.lane.txn.arena.record()
-			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), time.UnixMilli(max(wm, 0))
-			rec.Headers = t.lane.txn.arena.header1(offsets.StampHeader, t.lane.stamp(t.id, kind, wm))
-			if out.promise == nil {
-				out.promise = t.lane.txn.promise(t, nil)
-			}
-			t.lane.txn.produce(t.lane.ctx, rec, out.promise)
-		}
-	}
-	t.beat = t.lane.now()
 }
 
 // accept takes over polled records of one input. A record below what was polled before
@@ -277,6 +184,10 @@ func (t *runningTask) step() error {
 		if st.Timeline != t.lane.app.names.Timeline {
 			return fmt.Errorf("%s@%d: stamp of timeline %d, this is %d", in.topicPartition, r.Offset, st.Timeline, t.lane.app.names.Timeline)
 		}
+		if !t.cut.member.Passes(st.Cut) && !planted("process what was sent behind the cut") {
+			t.lane.tellCuts(checkpoint.Met{Task: t.id, Stamp: st.Cut})
+			return errCutFirst
+		}
 		if err := t.run.Stamped(int(q.input), st.Task, st.Watermark, st.Kind); err != nil {
 			return err
 		}
@@ -292,6 +203,7 @@ func (t *runningTask) step() error {
 		}
 	}
 	switch {
+	case t.cut.member == nil: // of the control task: not the user's
 	case in.internal && data:
 		t.records.internal++
 	case data:
@@ -352,6 +264,9 @@ func (t *runningTask) finish(ctx context.Context) error {
 	if t.wantTime && t.lane.now().Sub(t.beat) >= heartbeatEvery {
 		t.heartbeat()
 	}
+	if err := t.acknowledge(ctx); err != nil {
+		return err
+	}
 	txn := t.lane.txn
 	for i, s := range t.stores {
 		topic := t.lane.app.changelogTopic(int(t.id.Sub), i)
@@ -379,7 +294,7 @@ func (t *runningTask) positions(attempt, prev offsets.EpochID) ([]offset, error)
 	os := make([]offset, 0, len(t.inputs))
 	for i, in := range t.inputs {
 		m := offsets.Metadata{
-			Timeline: t.lane.app.names.Timeline, Epoch: attempt, Prev: prev,
+			Timeline: t.lane.app.names.Timeline, Epoch: attempt, Prev: prev, Cut: t.cut.highest(),
 			Time: t.run.Watermark(), InputTime: t.run.InputWatermark(i), Wall: t.lane.now().UnixMilli(), Ends: t.ends,
 		}
 		text, err := m.Encode()
@@ -470,7 +385,7 @@ func (t *runningTask) waiting() int { return len(t.queue) - t.read }
 
 // pending says whether the task has work that a transaction is needed for.
 func (t *runningTask) pending() bool {
-	return t.read < len(t.queue) && (t.stop == nil || !t.stop.reached)
+	return t.read < len(t.queue) && !t.cut.held && (t.stop == nil || !t.stop.reached)
 }
 
 var (

@@ -23,6 +23,9 @@ func (l *lane) tick() {
 	l.tickRetries(now)
 	l.applyIdle()
 	l.tickTime(now)
+	if c := l.coordinator(); c != nil {
+		c.tick(now.UnixMilli())
+	}
 	if now.Sub(l.trimmed) >= trimEvery {
 		l.trimmed = now
 		l.trim()
@@ -139,7 +142,10 @@ func (l *lane) trim() {
 	floors := kadm.Offsets{}
 	for _, t := range l.tasks {
 		for i, in := range t.inputs {
-			if floor := repartitionFloor(t.ledger.Span(i).Committed); in.internal && floor > 0 {
+			if !in.trimmed {
+				continue
+			}
+			if floor := repartitionFloor(l.unpinned(t, in.topicPartition, t.ledger.Span(i).Committed)); floor > 0 {
 				floors.AddOffset(in.Topic, in.Partition, floor, -1)
 			}
 		}

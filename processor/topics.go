@@ -28,8 +28,9 @@ const (
 //	             that is younger than half of it never misses one
 //	repartition  keeps everything until its reader has committed it; we trim it ourselves
 //	epochs       witness records that nobody reads
+//	acks         what the tasks say about cuts; trimmed like a repartition topic
 //	control      all that was ever decided
-var settings = struct{ changelog, repartition, epochs, control map[string]string }{
+var settings = struct{ changelog, repartition, epochs, acks, control map[string]string }{
 	changelog: map[string]string{
 		"cleanup.policy": "compact", "delete.retention.ms": week, "message.timestamp.after.max.ms": farAhead, "max.message.bytes": "8388608",
 	},
@@ -37,6 +38,7 @@ var settings = struct{ changelog, repartition, epochs, control map[string]string
 		"cleanup.policy": "delete", "retention.ms": forever, "retention.bytes": forever, "message.timestamp.after.max.ms": farAhead,
 	},
 	epochs:  map[string]string{"cleanup.policy": "delete", "retention.ms": hour, "message.timestamp.after.max.ms": farAhead},
+	acks:    map[string]string{"cleanup.policy": "delete", "retention.ms": forever, "retention.bytes": forever},
 	control: map[string]string{"cleanup.policy": "delete", "retention.ms": forever, "retention.bytes": forever},
 }
 
@@ -50,7 +52,7 @@ type internalTopic struct {
 // internalTopics of the timeline; partitions are known for sources, and for all others
 // follow from them and a.internal.
 func (a *application) internalTopics() []internalTopic {
-	out := []internalTopic{{a.names.Epochs(), a.internal, settings.epochs}}
+	out := []internalTopic{{a.names.Epochs(), a.internal, settings.epochs}, {a.names.Control(), 1, settings.control}, {a.names.Acks(), 1, settings.acks}}
 	for s := range a.graph.Subs {
 		for _, o := range a.graph.Subs[s].Outputs {
 			name := a.names.Repartition(o.Topic)

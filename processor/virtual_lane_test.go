@@ -82,11 +82,12 @@ func (b *bubble) run(takes func(key string) time.Duration, events *processor.Lis
 	if err != nil {
 		b.Fatal(err)
 	}
-	return b.start(plan, events, more...)
+	stop, _ = b.start(plan, events, more...)
+	return stop
 }
 
 // start starts a worker of one lane, if the options do not say something else.
-func (b *bubble) start(plan *topology.Plan, events *processor.Listener, more ...processor.Option) (stop func() error) {
+func (b *bubble) start(plan *topology.Plan, events *processor.Listener, more ...processor.Option) (stop func() error, ended <-chan error) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() {
@@ -95,7 +96,8 @@ func (b *bubble) start(plan *topology.Plan, events *processor.Listener, more ...
 			processor.Lanes(1), processor.Events(events), processor.Logger(zerolog.New(io.MultiWriter(b.log)).Level(zerolog.InfoLevel)),
 		}, more...)...)
 	}()
-	return func() error { cancel(); return <-done }
+	b.Cleanup(cancel)
+	return func() error { cancel(); return <-done }, done
 }
 
 // A function may take long: some hundred records of one task took longer than the

@@ -57,6 +57,21 @@ func (b *bubble) wants(n int, want string) {
 	}
 }
 
+// ended waits for a worker that ends by itself.
+func (b *bubble) ended(ended <-chan error) error {
+	b.Helper()
+	select {
+	case err := <-ended:
+		if err == nil {
+			b.Fatal("it ended without an error")
+		}
+		return err
+	case <-b.ctx.Done():
+		b.Fatalf("it did not end\n%s", b.log)
+	}
+	return nil
+}
+
 // story is what a worker told of its tasks.
 type story struct {
 	mu       sync.Mutex
@@ -122,7 +137,7 @@ func TestVirtualTaskFailsAndHeals(t *testing.T) {
 		b.send(1, "b")
 		failures := 0
 		s := new(story)
-		stop := b.start(b.counting(func(key string) error {
+		stop, _ := b.start(b.counting(func(key string) error {
 			if key == "bad" && failures < 3 {
 				failures++
 				return errors.New("not yet")
@@ -199,13 +214,9 @@ func TestVirtualGiveUp(t *testing.T) {
 				const interval = 30 * time.Second
 				began := time.Now()
 				dir := processor.StateDir(t.TempDir())
-				stop := b.start(plan, s.listener(), processor.RestartStrategy(c.strategy), processor.Lanes(2), processor.InstanceID("w"), dir,
+				_, ended := b.start(plan, s.listener(), processor.RestartStrategy(c.strategy), processor.Lanes(2), processor.InstanceID("w"), dir,
 					processor.CommitInterval(interval), processor.TransactionTimeout(2*interval), processor.RebalanceTimeout(3*interval))
-				s.until(b, func() bool { return len(s.gaveUp) > 0 })
-				err := stop() // it ends by itself, or this would be a clean stop
-				if err == nil {
-					t.Fatal("no error")
-				}
+				err := b.ended(ended)
 				says(t, err, processor.ErrGaveUp, "task 0-0: "+c.says, "broken for good", "; mend the cause and start again")
 				var oe *task.OperatorError
 				if !errors.Is(err, errBroken) || !errors.As(err, &oe) || oe.Topic != "in" || errors.Is(err, topology.ErrNonRetriable) != (name == "non-retriable") {
@@ -220,7 +231,7 @@ func TestVirtualGiveUp(t *testing.T) {
 				// The epoch of b was committed: it is not processed again.
 				mended = true
 				s = new(story)
-				stop = b.start(plan, s.listener(), processor.Lanes(2), processor.InstanceID("w"), dir)
+				stop, _ := b.start(plan, s.listener(), processor.Lanes(2), processor.InstanceID("w"), dir)
 				b.wants(3, "a=1 b=1 bad=1")
 				if err := stop(); err != nil || passed != 1 {
 					t.Errorf("b was processed %d times; %v", passed, err)
@@ -241,7 +252,7 @@ func TestVirtualFailuresInOneWindowCountOnce(t *testing.T) {
 		var first time.Time
 		calls := 0
 		s := new(story)
-		stop := b.start(b.counting(func(key string) error {
+		stop, _ := b.start(b.counting(func(key string) error {
 			if key != "bad" {
 				return nil
 			}
@@ -296,7 +307,7 @@ func TestVirtualFullFailover(t *testing.T) {
 				failures := map[string]int{}
 				met := make(chan struct{})
 				s := new(story)
-				stop := b.start(b.counting(func(key string) error {
+				stop, _ := b.start(b.counting(func(key string) error {
 					if !strings.HasSuffix(key, "-bad") {
 						return nil
 					}
@@ -355,7 +366,7 @@ func TestVirtualFullFailoverCountsAllTasks(t *testing.T) {
 		b.send(0, "a")
 		failures := map[string]int{}
 		s := new(story)
-		stop := b.start(b.counting(func(key string) error {
+		_, ended := b.start(b.counting(func(key string) error {
 			if failures[key]++; failures[key] > 1 {
 				return nil
 			}
@@ -363,11 +374,6 @@ func TestVirtualFullFailoverCountsAllTasks(t *testing.T) {
 		}), s.listener(), processor.RestartStrategy(processor.FixedDelay(1, time.Second)), processor.Failover(processor.FailoverFull))
 		b.wants(1, "a=1")
 		b.send(1, "b")
-		s.until(b, func() bool { return len(s.gaveUp)+len(s.failed) == 2 })
-		err := stop()
-		if err == nil {
-			t.Fatalf("not given up; failures %v", s.failed)
-		}
-		says(t, err, processor.ErrGaveUp, "task 0-1: given up at failure 2 by fixed-delay")
+		says(t, b.ended(ended), processor.ErrGaveUp, "task 0-1: given up at failure 2 by fixed-delay")
 	})
 }

@@ -97,61 +97,162 @@ func TestVirtualFaults(t *testing.T) {
 	}
 }
 
-func virtual(t *testing.T, seed uint64) {
-	rnd := rand.New(rand.NewPCG(seed, 2))
+// virtualTally is the tally topology on three fake brokers, in virtual time.
+type virtualTally struct {
+	*testing.T
+	tally.Tally
+	ctx     context.Context
+	c       *kfake.Cluster
+	brokers []string
+	adm     *kgo.Client
+	dir     string
+	log     *lines
+	stops   map[string]func() error
+}
+
+func newVirtualTally(t *testing.T) *virtualTally {
 	virtualNet := new(kfake.VirtualNetwork)
 	c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(virtualNet.Listen), kfake.Ports(9092, 9093, 9094),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
+	t.Cleanup(cancel)
 	dial := kgo.Dialer(slowly(virtualNet.DialContext))
-	ta := tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}
-	brokers := []string{"localhost:9092", "localhost:9093", "localhost:9094"}
-	if err := ta.CreateTopics(ctx, brokers, 1); err != nil {
+	v := &virtualTally{
+		T: t, Tally: tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}, ctx: ctx, c: c,
+		brokers: []string{"localhost:9092", "localhost:9093", "localhost:9094"}, dir: t.TempDir(), log: new(lines), stops: map[string]func() error{},
+	}
+	if err := v.CreateTopics(ctx, v.brokers, 1); err != nil {
 		t.Fatal(err)
 	}
-	const records = 900
-	log := new(lines)
-	dir := t.TempDir()
-	worker := func(name string) func() error {
-		plan, err := ta.Plan()
-		if err != nil {
-			t.Fatal(err)
-		}
-		wctx, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		go func() {
-			done <- processor.Run(wctx, plan, processor.Brokers(brokers...), processor.Kafka(dial),
-				processor.StateDir(filepath.Join(dir, name)), processor.InstanceID(name), processor.Lanes(1),
-				processor.CommitInterval(50*time.Millisecond), processor.CacheBytes(4<<20),
-				processor.Logger(zerolog.New(io.MultiWriter(log)).Level(zerolog.InfoLevel).With().Str("worker", name).Logger()))
-		}()
-		return func() error { stop(); return <-done }
-	}
-	adm, err := kgo.NewClient(kgo.SeedBrokers(brokers...), dial)
-	if err != nil {
+	if v.adm, err = kgo.NewClient(kgo.SeedBrokers(v.brokers...), dial); err != nil {
 		t.Fatal(err)
 	}
-	defer adm.Close()
-	names := offsets.Names{Application: ta.App, Timeline: 1}
-	stops := map[string]func() error{"a": worker("a"), "b": worker("b")}
+	t.Cleanup(v.adm.Close)
 	// All goroutines of a bubble must have ended when it ends, also when it fails.
-	defer func() {
-		for _, stop := range stops {
+	t.Cleanup(func() {
+		for _, stop := range v.stops {
 			_ = stop()
 		}
+	})
+	return v
+}
+
+// checkpoints is where they are kept.
+func (v *virtualTally) checkpoints() string { return filepath.Join(v.dir, "checkpoints") }
+
+// start runs a worker of that name.
+func (v *virtualTally) start(name string, more ...processor.Option) {
+	plan, err := v.Plan()
+	if err != nil {
+		v.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(v.ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- processor.Run(ctx, plan, append([]processor.Option{
+			processor.Brokers(v.brokers...), processor.Kafka(v.Kafka...),
+			processor.StateDir(filepath.Join(v.dir, name)), processor.InstanceID(name), processor.Lanes(1),
+			processor.CommitInterval(50 * time.Millisecond), processor.CacheBytes(4 << 20),
+			processor.CheckpointInto(processor.Checkpoints{Dir: v.checkpoints(), Interval: 300 * time.Millisecond, Timeout: 20 * time.Second, TolerableFailures: -1}),
+			processor.Logger(zerolog.New(io.MultiWriter(v.log)).Level(zerolog.InfoLevel).With().Str("worker", name).Logger()),
+		}, more...)...)
 	}()
-	again := func(name string) {
-		stop := stops[name]
-		delete(stops, name)
-		if err := stop(); err != nil && !undecided(err) {
-			t.Fatalf("stop %s: %v\n%s", name, err, log)
+	v.stops[name] = func() error { stop(); return <-done }
+}
+
+// stop ends a worker.
+func (v *virtualTally) stop(name string) error {
+	stop := v.stops[name]
+	delete(v.stops, name)
+	if err := stop(); err != nil && !undecided(err) {
+		return fmt.Errorf("stop %s: %w", name, err)
+	}
+	return nil
+}
+
+// completed waits until a checkpoint is complete that was triggered from now on.
+func (v *virtualTally) completed() (uint64, error) {
+	names := offsets.Names{Application: v.App, Timeline: 1}
+	end, err := v.end(names.Control())
+	if err != nil {
+		return 0, err
+	}
+	cl, err := kgo.NewClient(append(v.Kafka, kgo.SeedBrokers(v.brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{names.Control(): {0: kgo.NewOffset().At(end)}}))...)
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	triggered := map[string]bool{}
+	for {
+		fs := cl.PollFetches(v.ctx)
+		if v.ctx.Err() != nil {
+			return 0, fmt.Errorf("no checkpoint is completed: %w", v.ctx.Err())
 		}
-		stops[name] = worker(name)
+		for _, r := range fs.Records() {
+			switch kind, cut, _ := strings.Cut(string(r.Key), "."); {
+			case kind == "trigger":
+				triggered[cut] = true
+			case kind == "complete" && triggered[cut]:
+				return strconv.ParseUint(cut, 10, 64)
+			}
+		}
+	}
+}
+
+// end is where a topic of one partition ends, once there is one.
+func (v *virtualTally) end(topic string) (int64, error) {
+	for {
+		// A client remembers for a while that a topic was not there.
+		cl, err := kgo.NewClient(append(v.Kafka, kgo.SeedBrokers(v.brokers...))...)
+		if err != nil {
+			return 0, err
+		}
+		ends, err := kadm.NewClient(cl).ListEndOffsets(v.ctx, topic)
+		cl.Close()
+		if end, ok := ends.Lookup(topic, 0); err == nil && ok && end.Err == nil {
+			return end.Offset, nil
+		}
+		if v.ctx.Err() != nil {
+			return 0, fmt.Errorf("end of %s: %v, %w", topic, ends, errors.Join(err, v.ctx.Err()))
+		}
+		time.Sleep(50 * time.Millisecond) // virtual
+	}
+}
+
+// audit judges what the stopped workers have left behind.
+func (v *virtualTally) audit(workers ...string) error {
+	var dirs []string
+	for _, w := range workers {
+		dirs = append(dirs, filepath.Join(v.dir, w))
+	}
+	facts, err := v.Collect(v.ctx, v.brokers, dirs...)
+	if err == nil {
+		err = v.CollectCheckpoints(v.ctx, &facts, v.checkpoints())
+	}
+	if err == nil && len(facts.Checkpoints) == 0 {
+		err = errors.New("there is no checkpoint")
+	}
+	return errors.Join(err, v.Audit(facts).Err())
+}
+
+func virtual(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	v := newVirtualTally(t)
+	const records = 900
+	ctx, c, log, adm := v.ctx, v.c, v.log, v.adm
+	names := offsets.Names{Application: v.App, Timeline: 1}
+	v.start("a")
+	v.start("b")
+	again := func(name string) {
+		if err := v.stop(name); err != nil {
+			t.Fatalf("%v\n%s", err, log)
+		}
+		v.start(name)
 	}
 	var faults []*kfake.FaultHandle
 	keys := make([]kmsg.Key, 0, len(faultsOf))
@@ -161,11 +262,11 @@ func virtual(t *testing.T, seed uint64) {
 		}
 	}
 	for at := 0; at < records; at += 30 {
-		if err := ta.Load(ctx, brokers, at, at+30, at+30 == records); err != nil {
+		if err := v.Load(ctx, v.brokers, at, at+30, at+30 == records); err != nil {
 			t.Fatalf("load: %v\n%s", err, log)
 		}
 		name := []string{"a", "b"}[rnd.IntN(2)]
-		switch rnd.IntN(16) {
+		switch rnd.IntN(18) {
 		case 0:
 			c.RehashCoordinators()
 		case 1:
@@ -183,6 +284,12 @@ func virtual(t *testing.T, seed uint64) {
 		case 5: // the group gives its place away
 			_, err := kadm.NewClient(adm).LeaveGroup(ctx, kadm.LeaveGroup(names.Group()).InstanceIDs(names.GroupInstance(name, 0)))
 			fmt.Fprintf(log, "kick %s out of the group: %v\n", name, err)
+		case 6, 7: // some hear of what is decided later than others
+			toss := rand.New(rand.NewPCG(seed, uint64(at)))
+			n := 2 + rnd.IntN(12)
+			fmt.Fprintf(log, "the control topic is slow x%d\n", n)
+			faults = append(faults, c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: names.Control(), Err: kerr.NotLeaderForPartition, Count: n,
+				When: func(kmsg.Request) bool { return toss.IntN(2) == 0 }}))
 		default:
 			k := keys[rnd.IntN(len(keys))]
 			e := faultsOf[k][rnd.IntN(len(faultsOf[k]))]
@@ -193,23 +300,21 @@ func virtual(t *testing.T, seed uint64) {
 		}
 		time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond) // virtual
 	}
-	out, err := ta.Await(ctx, brokers, records)
+	out, err := v.Await(ctx, v.brokers, records)
 	if err == nil {
-		err = ta.Check(out, records).Err()
-	}
-	for name, stop := range stops {
-		delete(stops, name)
-		if serr := stop(); serr != nil && !undecided(serr) {
-			err = errors.Join(err, fmt.Errorf("stop %s: %w", name, serr))
-		}
+		err = v.Check(out, records).Err()
 	}
 	for _, f := range faults {
 		f.Remove()
 	}
+	if err == nil {
+		_, err = v.completed()
+	}
+	for name := range v.stops {
+		err = errors.Join(err, v.stop(name))
+	}
 	// Not Clean: a fault may have taken a task from both when they were stopped.
-	facts, ferr := ta.Collect(ctx, brokers, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
-	err = errors.Join(err, ferr, ta.Audit(facts).Err())
-	if err != nil {
+	if err = errors.Join(err, v.audit("a", "b")); err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}
 }

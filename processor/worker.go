@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,8 @@ type Worker struct {
 	instance string
 	stats    workerStats
 	failures *failures
+	control  *controlTail
+	uploads  *uploads
 }
 
 // New checks the options. It does not talk to Kafka and opens nothing.
@@ -79,10 +82,22 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w.failures = newFailures(w.cfg, stop)
+	w.control, w.uploads = newControlTail(w.cfg, app.names.Control()), newUploads(w.cfg, app)
+	defer w.uploads.close()
 	g, ctx := errgroup.WithContext(ctx)
+	tail, last := context.WithCancel(ctx)
+	defer last()
+	g.Go(func() error { return w.control.run(tail) })
+	var lanes sync.WaitGroup
 	for i := range w.cfg.lanes {
-		g.Go(func() error { return w.runLane(ctx, i, app, db) })
+		lanes.Add(1)
+		g.Go(func() error {
+			defer lanes.Done()
+			return w.runLane(ctx, i, app, db)
+		})
 	}
+	lanes.Wait()
+	last()
 	err = g.Wait()
 	if gaveUp := w.failures.err(); gaveUp != nil {
 		if errors.Is(err, context.Canceled) {

@@ -107,4 +107,37 @@ func TestStatusOfAFailedTask(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+
+	// What was said of it: each failure at once and again while it lasted, then that it is over.
+	notes, err := kgo.NewClient(kgo.SeedBrokers(b), kgo.ConsumeTopics("tariffs.1.epochs"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notes.Close()
+	over, told := int64(0), map[int64]int{}
+	for over < failed.Load() {
+		fs := notes.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("of %d failures %d were said to be over; notes %v", failed.Load(), over, told)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if id, ok := processor.RetryNoteOf(r.Key); !ok || id.String() != "0-1" {
+				return
+			}
+			if r.Value == nil {
+				over++
+				return
+			}
+			n, err := processor.DecodeRetryNote(r.Value)
+			if err != nil || n.Attempt != over+1 {
+				t.Errorf("after %d failures that are over: %+v, %v", over, n, err)
+			}
+			told[n.Attempt]++
+		})
+	}
+	for attempt := range failed.Load() {
+		if told[attempt+1] < 2 {
+			t.Errorf("failure %d was told %d times", attempt+1, told[attempt+1])
+		}
+	}
 }

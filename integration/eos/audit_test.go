@@ -25,11 +25,15 @@ func (r *run) audit(clean bool) {
 		dirs = append(dirs, filepath.Join(r.dir, d.Name()))
 	}
 	facts, err := r.tally.Collect(r.ctx, r.cluster.Addrs(), dirs...)
+	if err == nil {
+		err = r.tally.CollectCheckpoints(r.ctx, &facts, r.cuts)
+	}
 	if err != nil {
 		r.t.Errorf("collect facts: %v", err)
 		return
 	}
 	facts.Clean = clean
+	r.t.Logf("%d checkpoints are kept", len(facts.Checkpoints))
 	if err := r.tally.Audit(facts).Err(); err != nil {
 		r.t.Errorf("audit: %v", err)
 	}

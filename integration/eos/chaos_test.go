@@ -17,6 +17,7 @@ import (
 // steps are the failpoints that chaos draws from.
 var steps = []string{
 	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "end.written", "ended", "apply", "assign", "revoke", "restore", "first-record",
+	"decide", "cut.ack", "cut.taken", "upload", "uploaded", "manifest", "manifest.written", "discard",
 }
 
 // faults are what happens to the others while the first worker is on its way to a step. A

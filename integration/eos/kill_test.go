@@ -16,6 +16,7 @@ func TestKilledAtEachStep(t *testing.T) {
 	for _, point := range []string{
 		"poll:5", "process:3000", "flush:5", "produce:5", "flushed:5", "offsets:5", "offsets.sent:5", "end:5", "end.written:5", "ended:5",
 		"apply:5", "assign:1", "restore:2", "first-record:2",
+		"decide:1", "decide:2", "cut.ack:3", "cut.taken:3", "upload:3", "uploaded:3", "manifest:1", "manifest.written:1", "discard:1",
 	} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)

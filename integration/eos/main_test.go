@@ -46,7 +46,8 @@ type run struct {
 	ctx     context.Context
 	cluster *kafkatest.Cluster
 	tally   tally.Tally
-	dir     string
+	dir     string     // of the workers' states
+	cuts    string     // of checkpoints
 	loading sync.Mutex // held while input is written, and while a broker is killed: see feed
 	mu      sync.Mutex
 	procs   []*proc
@@ -56,7 +57,7 @@ func newRun(t *testing.T, c *kafkatest.Cluster, replication int16) *run {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
-	r := &run{t: t, ctx: ctx, cluster: c, dir: t.TempDir(),
+	r := &run{t: t, ctx: ctx, cluster: c, dir: t.TempDir(), cuts: t.TempDir(),
 		tally: tally.Tally{App: kafkatest.Unique(t), Keys: 100, Groups: 10, Partitions: 4}}
 	if err := r.tally.CreateTopics(ctx, c.Addrs(), replication); err != nil {
 		t.Fatal(err)
@@ -163,7 +164,7 @@ func (r *run) start(instance, failpoint string, args ...string) *proc {
 	args = append([]string{
 		"-brokers", strings.Join(r.cluster.Addrs(), ","), "-app", r.tally.App, "-state", filepath.Join(r.dir, instance),
 		"-instance", instance, "-keys", fmt.Sprint(r.tally.Keys), "-groups", fmt.Sprint(r.tally.Groups),
-		"-partitions", fmt.Sprint(r.tally.Partitions),
+		"-partitions", fmt.Sprint(r.tally.Partitions), "-checkpoints", r.cuts,
 	}, args...)
 	p := &proc{name: instance + " " + failpoint, gone: make(chan struct{}), cmd: exec.Command(bin, args...)}
 	p.cond = sync.NewCond(&p.mu)

@@ -15,6 +15,8 @@ import (
 //	I7  the inputs of a task agree; markers on disk are not ahead of positions; a task's epochs form a chain
 //	I4  fold of the inputs below the positions = fold of the changelog to the ends that they name = rows on disk, with
 //	    the changelog's tail behind their marker
+//	I8  a completed checkpoint is consistent: the state of each task, with what was on its way to it, is what the inputs
+//	    below the checkpoint's positions give
 func (t Tally) Audit(f Facts) *Report {
 	r := &Report{}
 	if !t.settled(f, r) {
@@ -24,6 +26,7 @@ func (t Tally) Audit(f Facts) *Report {
 	meta := t.agreement(f, r)
 	t.history(f, meta, r)
 	t.state(f, meta, r)
+	t.checkpoints(f, r)
 	return r
 }
 
@@ -202,7 +205,7 @@ func (t Tally) state(f Facts, meta map[offsets.Task]offsets.Metadata, r *Report)
 		if !ok {
 			continue
 		}
-		want, err := t.inputFold(f, f.Positions, who, m.Time)
+		want, err := t.inputFold(f, f.Positions, who, m.Time, 0)
 		if err != nil {
 			r.add("I4 task %s: %v", who, err)
 			continue

@@ -64,7 +64,7 @@ func (t Tally) Collect(ctx context.Context, brokers []string, dirs ...string) (F
 // topics that the application reads and writes.
 func (t Tally) topics() []string {
 	n := t.names()
-	out := []string{t.In(), t.Seen(), t.GroupsT(), t.Windows(), t.input(1), n.Epochs()}
+	out := []string{t.In(), t.Seen(), t.GroupsT(), t.Windows(), t.input(1), n.Epochs(), n.Control(), n.Acks()}
 	for _, uids := range stores {
 		for _, uid := range uids {
 			out = append(out, n.Changelog(uid))

@@ -11,12 +11,13 @@ import (
 
 // Facts are what an application has left behind, as plain values: Collect gathers them, Audit judges them.
 type Facts struct {
-	Open      []string               // transactional ids of the application with a transaction in progress
-	Positions map[Partition]Position // of every input
-	History   map[Partition][]Position
-	Logs      map[Partition]Log // of every topic that the application reads or writes
-	Disks     []Disk            // what is in the workers' state directories
-	TopicIDs  map[string][16]byte
+	Open        []string               // transactional ids of the application with a transaction in progress
+	Positions   map[Partition]Position // of every input
+	History     map[Partition][]Position
+	Logs        map[Partition]Log // of every topic that the application reads or writes
+	Disks       []Disk            // what is in the workers' state directories
+	TopicIDs    map[string][16]byte
+	Checkpoints []Checkpoint // that are complete
 	// Clean: every worker that had tasks at the end has stopped cleanly.
 	Clean bool
 }

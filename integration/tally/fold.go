@@ -35,8 +35,9 @@ func (t Tally) tasks() (out []offsets.Task) {
 // to the task and not to a key are left out. now is the task's time: windows that ended by then are gone.
 //
 // Repartition topics are trimmed, so what a task of sub-topology 1 has read is not there any more. But counts and sums
-// do not depend on order: it is what the source's prefix sends to it, less what lies unread in its partition.
-func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, now int64) (map[string]Rows, error) {
+// do not depend on order: it is what the source's prefix sends to it, less what lies unread in its partition. With a cut,
+// that is what was sent before it; 0 stands for now.
+func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, now int64, cut uint64) (map[string]Rows, error) {
 	out := map[string]Rows{}
 	for _, uid := range stores[who.Sub] {
 		out[uid] = Rows{}
@@ -77,7 +78,7 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 	}
 	between := Partition{t.input(1), who.Partition}
 	for _, r := range f.Logs[between].committed() {
-		if r.Offset < at[between].Offset || r.Stamp == nil || r.Stamp.Kind != offsets.Data {
+		if r.Offset < at[between].Offset || r.Stamp == nil || r.Stamp.Kind != offsets.Data || cut > 0 && r.Stamp.Cut >= cut {
 			continue
 		}
 		v, err := inputValue(r)

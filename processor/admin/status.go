@@ -261,11 +261,11 @@ func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Tas
 		l.inputTime[id] = append(l.inputTime[id], inputTime)
 		t.Inputs = append(t.Inputs, input)
 	}
-	// A note is believed of the owner, and if nothing was committed since it was true.
+	// Notes are believed of the owner.
 	if r := l.notes.restoring[id]; r != nil && (t.Owner == "" || t.Owner == r.Owner) && (t.Committed == nil || t.Committed.Before(r.Since)) {
 		t.Restoring = r
 	}
-	if w := l.notes.waiting[id]; w != nil && (t.Owner == "" || t.Owner == w.Owner) && (t.Committed == nil || !t.Committed.After(w.Since)) {
+	if w := l.notes.waiting[id]; w != nil && (t.Owner == "" || t.Owner == w.Owner) {
 		t.Waiting = w
 	}
 	for i, st := range sub.Stores {

@@ -44,7 +44,7 @@ func TestDecodeRefuses(t *testing.T) {
 		key, value string
 		want       error
 	}{
-		{"trigger.7", `{"version":1,"id":7}`, ErrNewer}, // a kind of a later release
+		{"forked.7", `{"version":1,"id":7}`, ErrNewer}, // a kind of a later release
 		{"intent.2", `{"version":2,"what":"ever"}`, ErrNewer},
 		{"intent.2", `{"version":1,"timeline":2,"by":"","wall":0,"extra":1}`, ErrCorrupt},
 		{"intent.2", `{"version":1,"timeline":3,"by":"","wall":0}`, ErrCorrupt},
@@ -101,7 +101,7 @@ func TestState(t *testing.T) {
 		t.Fatal("after the cancellation timeline 1 goes on, and 2 is never used again")
 	}
 	s = fold(t, born1, intent2, active2)
-	if _, ok := s.Newest(); ok || s.Active() != 2 || s.Cut() != 9 || s.Check(2) != nil {
+	if _, ok := s.Newest(); ok || s.Active() != 2 || s.Cuts().Last() != 9 || s.Check(2) != nil {
 		t.Fatal("an active timeline that is not born yet")
 	}
 	if err := s.Check(1); !errors.As(err, &stop) || stop.Intended {

@@ -27,7 +27,7 @@ func TestFormatOfControlRecords(t *testing.T) {
 			t.Errorf("got  %s %s %v\nwant %s %s", key, value, err, block[1], block[2])
 		}
 	}
-	if len(kinds) != 4 {
+	if len(kinds) != 9 {
 		t.Errorf("FORMAT.md shows only %v", kinds)
 	}
 	block := regexp.MustCompile("(?ms)^```hex control-intent\n(.*?)^```").FindSubmatch(page)
@@ -41,5 +41,28 @@ func TestFormatOfControlRecords(t *testing.T) {
 	}
 	if key, value, err := Encode(r); err != nil || !bytes.Equal(append(key, value...), b) {
 		t.Errorf("%+v encodes to %s %s, %v", r, key, value, err)
+	}
+}
+
+func TestFormatOfAcks(t *testing.T) {
+	page, err := os.ReadFile("../../../FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]int{}
+	for _, block := range regexp.MustCompile("(?m)^```ack\n(.*)\n(.*)\n```").FindAllSubmatch(page, -1) {
+		m, err := DecodeMessage(block[1], block[2])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		labels[m.label()]++
+		key, value, err := EncodeMessage(m)
+		if err != nil || !bytes.Equal(key, block[1]) || !bytes.Equal(value, block[2]) {
+			t.Errorf("got  %s %s %v\nwant %s %s", key, value, err, block[1], block[2])
+		}
+	}
+	if labels["ack"] != 1 || labels["uploaded"] != 2 || labels["moved"] != 1 {
+		t.Errorf("FORMAT.md shows only %v", labels)
 	}
 }

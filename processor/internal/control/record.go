@@ -16,9 +16,11 @@ const version = 1
 
 const opening = `{"version":1,`
 
-// Record is one of Born, Intent, Active and Cancelled.
+// Record is one of Born, Intent, Active and Cancelled, which are about timelines, and Request,
+// Trigger, Declined, Complete and Dropped, which are about cuts (see cut.go).
 type Record interface {
 	kind() string
+	name() string // what the key has behind the kind: the record's number
 	timeline() uint32
 	check() error
 }
@@ -67,6 +69,13 @@ func (r Intent) timeline() uint32    { return r.Timeline }
 func (r Active) timeline() uint32    { return r.Timeline }
 func (r Cancelled) timeline() uint32 { return r.Timeline }
 
+func (r Born) name() string      { return number(r.Timeline) }
+func (r Intent) name() string    { return number(r.Timeline) }
+func (r Active) name() string    { return number(r.Timeline) }
+func (r Cancelled) name() string { return number(r.Timeline) }
+
+func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
+
 func (r Born) check() error {
 	if r.Fingerprint == "" || len(r.Plan) == 0 || r.InternalPartitions < 1 {
 		return errors.New("fingerprint, plan or number of internal partitions is missing")
@@ -94,55 +103,58 @@ var (
 	ErrNewer = errors.New("control: written by a newer release of weir; run that release or a later one")
 )
 
-// Encode gives key and value of the record. The key is "kind.timeline", so that records of
-// one kind do not replace each other if somebody compacts the topic.
+// Encode gives key and value of the record. The key is "kind.timeline", or "kind.cut" and
+// "request.id", so that records of one kind do not replace each other if somebody compacts
+// the topic.
 func Encode(r Record) (key, value []byte, err error) {
+	key = fmt.Appendf(nil, "%s.%s", r.kind(), r.name())
 	if r.timeline() == 0 {
-		return nil, nil, fmt.Errorf("encode control record %s: timelines count from 1", r.kind())
+		return nil, nil, fmt.Errorf("encode control record %s: timelines count from 1", key)
 	}
 	if err := r.check(); err != nil {
-		return nil, nil, fmt.Errorf("encode control record %s.%d: %w", r.kind(), r.timeline(), err)
+		return nil, nil, fmt.Errorf("encode control record %s: %w", key, err)
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode control record %s.%d: %w", r.kind(), r.timeline(), err)
+		return nil, nil, fmt.Errorf("encode control record %s: %w", key, err)
 	}
 	value = append(value, opening...)
-	return fmt.Appendf(nil, "%s.%d", r.kind(), r.timeline()), append(value, body[1:]...), nil
+	return key, append(value, body[1:]...), nil
 }
 
 // Decode reads what Encode gives. Errors wrap ErrCorrupt or ErrNewer.
 func Decode(key, value []byte) (Record, error) {
-	kind, number, dotted := strings.Cut(string(key), ".")
+	kind, name, dotted := strings.Cut(string(key), ".")
 	corrupt := func(why any) (Record, error) {
 		return nil, fmt.Errorf("decode control record %.80q: %v: %w", key, why, ErrCorrupt)
 	}
-	var head struct {
-		Version int `json:"version"`
+	body, err := opened(key, value)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(value, &head); err != nil {
-		return corrupt(err)
+	if !dotted {
+		return corrupt("no name")
 	}
-	if head.Version > version {
-		return nil, fmt.Errorf("decode control record %.80q of version %d, known is %d: %w", key, head.Version, version, ErrNewer)
-	}
-	// The version stands in front of the record's own fields, written as Encode does.
-	body, found := bytes.CutPrefix(value, []byte(opening))
-	if !found || !dotted {
-		return corrupt("no kind or version")
-	}
-	body = append([]byte{'{'}, body...)
 	var r Record
-	var err error
 	switch kind {
 	case "born":
-		r, err = decode[Born](body)
+		r, err = decode[Record, Born](body)
 	case "intent":
-		r, err = decode[Intent](body)
+		r, err = decode[Record, Intent](body)
 	case "active":
-		r, err = decode[Active](body)
+		r, err = decode[Record, Active](body)
 	case "cancelled":
-		r, err = decode[Cancelled](body)
+		r, err = decode[Record, Cancelled](body)
+	case "request":
+		r, err = decode[Record, Request](body)
+	case "trigger":
+		r, err = decode[Record, Trigger](body)
+	case "declined":
+		r, err = decode[Record, Declined](body)
+	case "complete":
+		r, err = decode[Record, Complete](body)
+	case "dropped":
+		r, err = decode[Record, Dropped](body)
 	default:
 		return nil, fmt.Errorf("decode control record %.80q: unknown kind: %w", key, ErrNewer)
 	}
@@ -152,21 +164,22 @@ func Decode(key, value []byte) (Record, error) {
 	if err != nil {
 		return corrupt(err)
 	}
-	if r.timeline() == 0 || strconv.FormatUint(uint64(r.timeline()), 10) != number {
-		return corrupt(fmt.Sprintf("the value is of timeline %d", r.timeline()))
+	if r.timeline() == 0 || r.name() != name {
+		return corrupt(fmt.Sprintf("the value is that of %s.%s in timeline %d", r.kind(), r.name(), r.timeline()))
 	}
 	return r, nil
 }
 
-func decode[R Record](body []byte) (Record, error) {
-	var r R
+// decode reads a T, which is one of the kinds I.
+func decode[I any, T any](body []byte) (i I, err error) {
+	var r T
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
-		return nil, err
+		return i, err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("bytes behind the value")
+		return i, errors.New("bytes behind the value")
 	}
-	return r, nil
+	return any(r).(I), nil
 }

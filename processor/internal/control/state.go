@@ -1,34 +1,43 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 )
 
 // State is what the records of the topic add up to, read in order from the first. The zero
 // value is an application that was never born.
 //
-// Invariant: active <= named; every pending intent is newer than active.
+// Invariants:
+//
+//	active <= named; every pending intent is newer than active
+//	kept has the cuts that cuts has as completed
 type State struct {
 	named   uint32 // highest timeline in any record: never used again
 	active  uint32 // the timeline that counts, 0: none
-	cut     uint64 // highest cut id used before the active timeline
+	cuts    checkpoint.Log
 	born    map[uint32]Born
 	pending map[uint32]Intent
+	asked   map[string]Request  // by id
+	kept    map[uint64]Complete // completed and not dropped
+	dropped map[uint64]Complete
 }
 
 // OrderError is returned by Apply when a record cannot follow the ones before it: two
 // programs gave birth or rewound at once, or somebody else wrote to the topic.
 type OrderError struct {
-	Kind             string
+	Kind, Name       string
 	Timeline, Active uint32
 	Why              string
 }
 
 func (e *OrderError) Error() string {
-	return fmt.Sprintf("control record %s.%d after active timeline %d: %s: the control topic was written by something else than weir, or was truncated",
-		e.Kind, e.Timeline, e.Active, e.Why)
+	return fmt.Sprintf("control record %s.%s of timeline %d after active timeline %d: %s: the control topic was written by something else than weir, or was truncated",
+		e.Kind, e.Name, e.Timeline, e.Active, e.Why)
 }
 
 // ApplyRecord adds the next record of the topic, as it stands there.
@@ -44,9 +53,17 @@ func (s *State) ApplyRecord(key, value []byte) error {
 func (s *State) Apply(r Record) error {
 	l := r.timeline()
 	refuse := func(why string) error {
-		return &OrderError{Kind: r.kind(), Timeline: l, Active: s.active, Why: why}
+		return &OrderError{Kind: r.kind(), Name: r.name(), Timeline: l, Active: s.active, Why: why}
 	}
 	switch r := r.(type) {
+	case Request, Trigger, Declined, Complete, Dropped:
+		if l > s.active {
+			return refuse("this timeline is not active")
+		}
+		if err := s.cuts.Apply(Fact(r)); err != nil {
+			return err
+		}
+		s.note(r)
 	case Born:
 		if _, twice := s.born[l]; twice {
 			return refuse("it is born already")
@@ -75,7 +92,10 @@ func (s *State) Apply(r Record) error {
 		if _, intended := s.pending[l]; !intended {
 			return refuse("no intent is pending")
 		}
-		s.active, s.cut = l, r.Cut
+		if err := s.cuts.Apply(Fact(r)); err != nil {
+			return err
+		}
+		s.active = l
 		// Each attempt takes a fresh number: the older ones died.
 		maps.DeleteFunc(s.pending, func(intent uint32, _ Intent) bool { return intent <= l })
 	case Cancelled:
@@ -109,8 +129,49 @@ func (s *State) Birth(timeline uint32) (Born, bool) {
 // Next is a number for a timeline that was never used.
 func (s *State) Next() uint32 { return s.named + 1 }
 
-// Cut is the highest cut id that was used before the active timeline.
-func (s *State) Cut() uint64 { return s.cut }
+// Cuts are what became of all cuts; to be read only.
+func (s *State) Cuts() *checkpoint.Log { return &s.cuts }
+
+// note keeps what the machines do not need of a record about a cut.
+func (s *State) note(r Record) {
+	switch r := r.(type) {
+	case Request:
+		if _, again := s.asked[r.ID]; !again {
+			if s.asked == nil {
+				s.asked = make(map[string]Request)
+			}
+			s.asked[r.ID] = r
+		}
+	case Complete:
+		if s.kept == nil {
+			s.kept = make(map[uint64]Complete)
+		}
+		s.kept[r.ID] = r
+	case Dropped:
+		if s.dropped == nil {
+			s.dropped = make(map[uint64]Complete)
+		}
+		s.dropped[r.ID] = s.kept[r.ID]
+		delete(s.kept, r.ID)
+	}
+}
+
+// Request is the first one with this id.
+func (s *State) Request(id string) (Request, bool) {
+	r, ok := s.asked[id]
+	return r, ok
+}
+
+// Dropped is a checkpoint that was complete and is not kept any more.
+func (s *State) Dropped(id uint64) (Complete, bool) {
+	c, ok := s.dropped[id]
+	return c, ok
+}
+
+// Kept are the completed cuts that were not dropped, of all timelines, oldest first.
+func (s *State) Kept() []Complete {
+	return slices.SortedFunc(maps.Values(s.kept), func(a, b Complete) int { return cmp.Compare(a.ID, b.ID) })
+}
 
 // Pending are the intents that were neither activated nor cancelled, oldest first.
 func (s *State) Pending() []Intent {

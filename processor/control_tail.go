@@ -1,0 +1,131 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
+	"github.com/weir-stream/weir/processor/internal/control"
+)
+
+// controlTail reads an application's control topic as it grows, once for all lanes of a
+// worker. What it knows may be behind: who must know what was decided before a moment reads
+// the topic to its end (readControl).
+type controlTail struct {
+	cfg   *config
+	topic string
+
+	mu      sync.Mutex // guards what follows
+	state   control.State
+	next    int64 // offset of the next record
+	readers map[*inbox]bool
+}
+
+// controlSeen is a record of the control topic, in its order.
+type controlSeen struct {
+	record control.Record
+	offset int64
+}
+
+func newControlTail(cfg *config, topic string) *controlTail {
+	return &controlTail{cfg: cfg, topic: topic, readers: map[*inbox]bool{}}
+}
+
+// subscribe tells the inbox of every record from now on. The participant knows of those
+// before.
+func (c *controlTail) subscribe(to *inbox) *checkpoint.Participant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readers[to] = true
+	return checkpoint.NewParticipantAfter(c.state.Cuts().Clone())
+}
+
+func (c *controlTail) unsubscribe(to *inbox) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.readers, to)
+}
+
+// run reads until ctx ends. It returns an error only for a topic that weir cannot have
+// written. After every other one a new client goes on where the old one was: the old one may
+// believe that records were lost when a partition has moved to another broker.
+func (c *controlTail) run(ctx context.Context) error {
+	for wait := retryPause; ; wait = min(2*wait, lanePauseMax) {
+		err := c.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, ErrTopic) {
+			return err
+		}
+		c.cfg.listener.warn("read control topic "+c.topic+": trying again", err)
+		if pause(ctx, wait) != nil {
+			return nil
+		}
+	}
+}
+
+func (c *controlTail) read(ctx context.Context) error {
+	c.mu.Lock()
+	next := c.next
+	c.mu.Unlock()
+	cl, err := c.cfg.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.topic: {0: kgo.NewOffset().At(next)}}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+	)
+	if err != nil {
+		return fmt.Errorf("read control topic %s: %w", c.topic, err)
+	}
+	defer cl.Close()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var failed error
+		fetches.EachError(func(_ string, _ int32, err error) { failed = errors.Join(failed, err) })
+		if failed != nil {
+			return fmt.Errorf("read control topic %s: %w", c.topic, failed)
+		}
+		for _, r := range fetches.Records() {
+			if err := c.apply(r.Key, r.Value, r.Offset); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *controlTail) apply(key, value []byte, offset int64) error {
+	r, err := control.Decode(key, value)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		err = c.state.Apply(r)
+	}
+	if err != nil {
+		return controlDamage(c.topic, offset, err)
+	}
+	c.next = offset + 1
+	for in := range c.readers {
+		in.push(controlSeen{r, offset})
+	}
+	return nil
+}
+
+// controlDamage is the error for a control topic that weir cannot have written.
+func controlDamage(topic string, offset int64, err error) error {
+	return &Error{What: fmt.Sprintf("control topic %s, offset %d: %v", topic, offset, err), Where: "control topic", Err: errors.Join(ErrTopic, err),
+		Fix: "run the release that wrote it, or find out what else writes to it"}
+}
+
+// kept are the completed cuts, oldest first, as far as was read.
+func (c *controlTail) kept() []control.Complete {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Kept()
+}

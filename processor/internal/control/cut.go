@@ -1,0 +1,131 @@
+package control
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
+)
+
+// Cut is what gets an id, as it stands in the records about it.
+type Cut struct {
+	ID      uint64          `json:"cut"`
+	Kind    checkpoint.Kind `json:"kind"` // "checkpoint" or "savepoint"
+	Full    bool            `json:"full,omitempty"`
+	Request string          `json:"request,omitempty"` // that it answers
+}
+
+type (
+	// Request asks the coordinator for a cut. Anybody may write it; the same ID twice is one
+	// request.
+	Request struct {
+		ID       string          `json:"id"`
+		Timeline uint32          `json:"timeline"`
+		Kind     checkpoint.Kind `json:"kind"`
+		Full     bool            `json:"full,omitempty"`   // not an increment
+		Path     string          `json:"path,omitempty"`   // where a savepoint goes; empty: the configured place
+		Format   string          `json:"format,omitempty"` // of a savepoint: native or portable
+		By       string          `json:"by"`               // who, for people
+		Wall     int64           `json:"wall"`             // ms since 1970, for people
+	}
+	// Trigger makes every task take the cut. The coordinator writes it, under its lease.
+	Trigger struct {
+		Cut
+		Timeline uint32 `json:"timeline"`
+		Wall     int64  `json:"wall"`
+	}
+	// Declined ends a cut that is not to be completed.
+	Declined struct {
+		Cut
+		Timeline uint32            `json:"timeline"`
+		Reason   checkpoint.Reason `json:"reason"`
+		Why      string            `json:"why,omitempty"` // for people
+		Wall     int64             `json:"wall"`
+	}
+	// Complete makes the cut count: its manifest and all that it names are in the store.
+	Complete struct {
+		Cut
+		Timeline uint32 `json:"timeline"`
+		Manifest string `json:"manifest"` // name in the store
+		SHA256   string `json:"sha256"`   // of the manifest, hex
+		Wall     int64  `json:"wall"`
+	}
+	// Dropped takes a completed checkpoint out of those that are kept. Its objects are
+	// deleted afterwards.
+	Dropped struct {
+		ID       uint64 `json:"cut"`
+		Timeline uint32 `json:"timeline"`
+		Wall     int64  `json:"wall"`
+	}
+)
+
+func (Request) kind() string  { return "request" }
+func (Trigger) kind() string  { return "trigger" }
+func (Declined) kind() string { return "declined" }
+func (Complete) kind() string { return "complete" }
+func (Dropped) kind() string  { return "dropped" }
+
+func (r Request) name() string  { return r.ID }
+func (r Trigger) name() string  { return number(r.ID) }
+func (r Declined) name() string { return number(r.ID) }
+func (r Complete) name() string { return number(r.ID) }
+func (r Dropped) name() string  { return number(r.ID) }
+
+func (r Request) timeline() uint32  { return r.Timeline }
+func (r Trigger) timeline() uint32  { return r.Timeline }
+func (r Declined) timeline() uint32 { return r.Timeline }
+func (r Complete) timeline() uint32 { return r.Timeline }
+func (r Dropped) timeline() uint32  { return r.Timeline }
+
+func (r Request) check() error {
+	if err := offsets.CheckName(r.ID); err != nil {
+		return fmt.Errorf("request id: %w", err)
+	}
+	return nil
+}
+
+func (c Cut) check() error {
+	if c.ID == 0 {
+		return errors.New("cuts count from 1")
+	}
+	if c.Request == "" {
+		return nil
+	}
+	if err := offsets.CheckName(c.Request); err != nil {
+		return fmt.Errorf("request id: %w", err)
+	}
+	return nil
+}
+
+func (r Dropped) check() error { return Cut{ID: r.ID}.check() }
+
+func (r Complete) check() error {
+	if sum, err := hex.DecodeString(r.SHA256); err != nil || len(sum) != 32 {
+		return fmt.Errorf("sha256 is %.80q: want 64 hexadecimal digits", r.SHA256)
+	}
+	if r.Manifest == "" {
+		return errors.New("manifest is missing")
+	}
+	return r.Cut.check()
+}
+
+// Fact is what a record means for the machines of package checkpoint; nil: nothing.
+func Fact(r Record) checkpoint.Record {
+	switch r := r.(type) {
+	case Request:
+		return checkpoint.Requested{Request: r.ID, Kind: r.Kind, Full: r.Full}
+	case Trigger:
+		return checkpoint.Triggered{Cut: checkpoint.Cut(r.Cut), Wall: r.Wall}
+	case Declined:
+		return checkpoint.Declined{Cut: checkpoint.Cut(r.Cut), Reason: r.Reason, Why: r.Why, Wall: r.Wall}
+	case Complete:
+		return checkpoint.Completed{Cut: checkpoint.Cut(r.Cut), Wall: r.Wall}
+	case Dropped:
+		return checkpoint.Dropped{ID: r.ID}
+	case Active:
+		return checkpoint.Activated{ID: r.Cut}
+	}
+	return nil
+}
