@@ -22,7 +22,7 @@ type Progress struct {
 //
 // While rows goes on, full objects are compressed and uploaded by up to Options.Parallel goroutines, which have ended
 // when WriteRows returns. progress, which may be nil, is called every 256 KiB of rows in the caller's goroutine, at last with
-// the sums. Cost: memory of Options.Parallel+1 objects, and about 1 s of CPU for 200 MB of rows.
+// the sums. Cost: memory of Options.Parallel objects, and about 1 s of CPU for 200 MB of rows.
 //
 // The layer is not reachable before a manifest refers to it. What an error or an ended ctx leaves behind is for Sweep.
 // Errors: *Error, of any kind that a store has.
