@@ -72,7 +72,7 @@ func (m *model) lookAtCuts() {
 		since = m.cuts[m.rng.Intn(len(m.cuts))]
 	}
 	if !c.isOver() {
-		if _, err := c.Rows(context.Background(), nil, nil); !c.isOver() && !errors.Is(err, ErrCutPending) {
+		if _, err := c.Rows(context.Background(), nil, discardRow); !c.isOver() && !errors.Is(err, ErrCutPending) {
 			m.fatalf("cut %d is not on disk and can be read: %v", c.number, err)
 		}
 		return
@@ -102,13 +102,15 @@ func (m *model) lookAtCuts() {
 		i := m.rng.Intn(len(m.cuts))
 		if c := m.cuts[i]; c.Cut != m.s.cut {
 			c.Release()
-			if _, err := c.Rows(context.Background(), nil, nil); c.isOver() && !errors.Is(err, errReleased) && !errors.Is(err, ErrCutPending) {
+			if _, err := c.Rows(context.Background(), nil, discardRow); c.isOver() && !errors.Is(err, errReleased) && !errors.Is(err, ErrCutPending) {
 				m.fatalf("a released cut can be read: %v", err)
 			}
 			m.cuts = append(m.cuts[:i], m.cuts[i+1:]...)
 		}
 	}
 }
+
+func discardRow(_, _ []byte, _ bool) error { return nil }
 
 // flushed writes rows of nobody until what was written before has left the memtable.
 func flushed(db *DB) error {

@@ -430,7 +430,13 @@ func names(dir string) (all []string) {
 	return all
 }
 
+// copyFiles copies value logs last: what a row in another file points to was written before
+// that row, and the applier may go on meanwhile.
 func copyFiles(from, to string) error {
+	return errors.Join(copySome(from, to, false), copySome(from, to, true))
+}
+
+func copySome(from, to string, logs bool) error {
 	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -438,6 +444,9 @@ func copyFiles(from, to string) error {
 		rel, _ := filepath.Rel(from, path)
 		if d.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		if logs != (filepath.Ext(path) == ".vlog") {
+			return nil
 		}
 		return copySparse(path, filepath.Join(to, rel))
 	})
