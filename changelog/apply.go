@@ -225,7 +225,11 @@ func (a *applier) wipe(ts uint64) error {
 	txn := a.db.badger.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	wb := a.db.badger.NewWriteBatchAt(ts)
-	n, err := a.wipeSlice(txn, wb, inc)
+	err := wb.Set(anchorKey, nil) // deletes are not to be lost, see openBadger
+	n := 0
+	if err == nil {
+		n, err = a.wipeSlice(txn, wb, inc)
+	}
 	if err != nil {
 		wb.Cancel()
 	} else {

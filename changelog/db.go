@@ -185,7 +185,7 @@ func Open(opt DBOptions) (*DB, error) {
 // damaged is removed, as after a crash of the machine; the changelog has it.
 func openRows(dir *stateDir, opt DBOptions) (*badger.DB, error) {
 	rows := opt.tune(badgerOptions(dir.rows(), opt.Logger))
-	db, err := badger.OpenManaged(rows)
+	db, err := openBadger(rows)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func openRows(dir *stateDir, opt DBOptions) (*badger.DB, error) {
 	if err := os.RemoveAll(dir.rows()); err != nil {
 		return nil, err
 	}
-	return badger.OpenManaged(rows)
+	return openBadger(rows)
 }
 
 // verifyRows compares the checksums. Lengths inside a block are damaged like anything

@@ -382,7 +382,7 @@ func TestResetDeletesInSlices(t *testing.T) {
 	for it.Rewind(); it.Valid(); it.Next() {
 		left = append(left, string(it.Item().Key()))
 	}
-	if want := []string{string(systemKey(rowMarker, 2)), string(nextKey()), string(systemKey(rowReach, 2)), string(storeKey(storeID(0))), "\x00\x00\x00\x02new"}; strings.Join(left, "|") != strings.Join(want, "|") {
+	if want := []string{string(systemKey(rowMarker, 2)), string(nextKey()), string(systemKey(rowReach, 2)), string(storeKey(storeID(0))), string(anchorKey), "\x00\x00\x00\x02new"}; strings.Join(left, "|") != strings.Join(want, "|") {
 		t.Errorf("left on disk: %q, want %q", left, want)
 	}
 }

@@ -58,6 +58,9 @@ func TestFormatOfKeys(t *testing.T) {
 	if got := hex.EncodeToString(nextKey()); got != "000000006e" {
 		t.Errorf("key of the highest incarnation is %s", got)
 	}
+	if got := hex.EncodeToString(anchorKey); got != "000000007a" {
+		t.Errorf("key of the anchor is %s", got)
+	}
 }
 
 func TestFormatOfMarker(t *testing.T) {

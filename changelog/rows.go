@@ -19,6 +19,7 @@ import (
 //	0(4) 'r' incarnation(4)                        reach: no row is newer than this changelog end
 //	0(4) 'd' incarnation(4)                        its rows are being deleted
 //	0(4) 'n'                                       highest incarnation ever given out
+//	0(4) 'z'                                       anchor, see openBadger
 //
 // All numbers are big-endian. An incarnation is one life of a store's rows: to wipe a
 // store is to give it the next one.
@@ -30,6 +31,7 @@ const (
 	rowReach  = 'r'
 	rowDead   = 'd'
 	rowNext   = 'n'
+	rowAnchor = 'z'
 
 	prefixLen = 4
 )
