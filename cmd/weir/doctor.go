@@ -111,7 +111,7 @@ func (r *rights) needs() map[string][]kmsg.ACLOperation {
 		remove, watch = kmsg.ACLOperationDelete, kmsg.ACLOperationDescribe
 		configs       = kmsg.ACLOperationDescribeConfigs
 	)
-	needs := map[string][]kmsg.ACLOperation{r.names.Control(): {read, write, watch, configs}}
+	needs := map[string][]kmsg.ACLOperation{}
 	for topic := range r.birth.Partitions {
 		if strings.HasPrefix(topic, r.names.Application+".") {
 			needs[topic] = []kmsg.ACLOperation{read, write, remove, watch, configs}
@@ -119,6 +119,7 @@ func (r *rights) needs() map[string][]kmsg.ACLOperation {
 			needs[topic] = []kmsg.ACLOperation{read, watch}
 		}
 	}
+	needs[r.names.Control()] = []kmsg.ACLOperation{read, write, watch, configs} // nothing of it is deleted
 	for _, s := range r.birth.Plan.Subs {
 		for _, o := range s.Outputs {
 			if !o.Internal {
