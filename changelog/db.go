@@ -375,7 +375,7 @@ func (s *Store) Reset() error {
 	s.settled, s.epoch, s.end, s.reach, s.target, s.next = false, offsets.EpochID{}, 0, 0, 0, 0
 	s.wall = s.db.now().UnixMilli()
 	s.markerEnd.Store(-1)
-	s.wave, s.warm, s.changed = wave{}, warm{}, 0
+	s.wave, s.warm, s.changed, s.following = wave{}, warm{}, 0, false
 	return nil
 }
 

@@ -46,6 +46,7 @@ type model struct {
 	kind      func(*rand.Rand) bool // whether the next store is in memory only
 	memory    bool                  // whether this one is
 	continued int                   // restores that began with the marker of another one
+	followed  int                   // restores that followed the changelog at first, as a standby does
 	cuts      []*modelCut           // not released, oldest first
 	reads     []chan error          // of cuts, under way
 	seen      cutsSeen
@@ -217,10 +218,12 @@ func (m *model) reopen(how int) {
 	m.compare(nil, nil)
 }
 
+func (m *model) time() time.Time { return time.Unix(0, m.clock.Load()) }
+
 func (m *model) openDB() *DB {
 	opt := m.opt
 	opt.Dir, opt.Application, opt.MinFree = m.dir, "app", 1
-	opt.Now = func() time.Time { return time.Unix(0, m.clock.Load()) }
+	opt.Now = m.time
 	db, err := Open(opt)
 	m.check(err)
 	return db
@@ -252,7 +255,7 @@ func (m *model) restore(whole, kill bool) bool {
 	c := int64(len(m.log))
 	from := int64(0)
 	if found {
-		if marker.End > c || marker.Reach > c || marker.Restoring && marker.End == c {
+		if marker.End > c || marker.Reach > c || marker.Restoring && marker.End == c && m.followed == 0 {
 			m.fatalf("marker %+v is above the committed end %d", marker, c)
 		}
 		if from = marker.End; marker.Restoring {
@@ -270,7 +273,14 @@ func (m *model) restore(whole, kill bool) bool {
 	if kill && c > from {
 		end = from + m.rng.Int63n(c-from)
 	}
-	s.Restoring(c)
+	// Some follow the changelog first, as a standby does that does not know the end.
+	follow, given := m.rng.Intn(3) == 0, from
+	if follow {
+		m.followed++
+		s.Follow()
+	} else {
+		s.Restoring(c)
+	}
 	for i := from; i < end; i++ {
 		r := m.log[i]
 		if r != (change{}) && (last[r.key] == int(i) || m.rng.Intn(2) == 0) { // else a control record, or compacted away
@@ -278,18 +288,34 @@ func (m *model) restore(whole, kill bool) bool {
 			if r.deleted {
 				value = nil
 			}
+			if follow {
+				s.Reaches(i + 1)
+			}
 			m.check(s.Restored([]byte(r.key), value))
+			given = i + 1
 		}
 		if m.rng.Intn(100) == 0 {
 			m.clock.Add(int64(m.rng.Intn(1500)) * int64(time.Millisecond))
-			m.check(s.RestoredTo(i + 1))
+			if follow {
+				m.check(s.FollowedTo(given, m.time()))
+			} else {
+				m.check(s.RestoredTo(i + 1))
+			}
 			if m.rng.Intn(3) == 0 {
 				settle(m.t, s)
+			}
+			if follow && m.rng.Intn(3) == 0 { // it becomes the owner
+				follow = false
+				m.check(s.FollowedTo(given, m.time()))
+				s.Restoring(c)
 			}
 		}
 	}
 	if end < c {
 		return false
+	}
+	if follow { // its last look
+		m.check(s.FollowedTo(given, m.time()))
 	}
 	m.check(s.Finish(epochID(m.epoch), c))
 	return true
@@ -341,7 +367,7 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 	if testing.Short() {
 		seeds, steps = seeds/3, 2000
 	}
-	continued := 0
+	continued, followed := 0, 0
 	for i := range int64(seeds) {
 		seed := i + 1
 		if *modelSeed != 0 && *modelSeed != seed {
@@ -373,6 +399,7 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 			m.reopen(0)
 			t.Logf("%d epochs, %d changes, %d restores continued, %+v, cuts: %+v", m.epoch, len(m.log), m.continued, m.total, m.seen)
 			continued += m.continued
+			followed += m.followed
 			if m.seen.read == 0 || m.seen.increments+m.seen.refused == 0 {
 				t.Error("no cut was read, or none since another one")
 			}
@@ -383,6 +410,9 @@ func play(t *testing.T, seeds int, kind func(*rand.Rand) bool) {
 				t.Error("this run met no wave, or no eviction: it shows nothing")
 			}
 		})
+	}
+	if followed == 0 && *modelSeed == 0 {
+		t.Error("no restore followed the changelog")
 	}
 	if continued == 0 && *modelSeed == 0 && !strings.HasPrefix(t.Name(), "TestModelInMemory") {
 		t.Error("no restore went on from another one: the model shows nothing of that")

@@ -18,6 +18,8 @@ type Reader struct {
 	From, To  int64 // From <= offset < To
 	// Progress, if set, is called after each fetch by the goroutine of Read.
 	Progress func(Progress)
+	// Client is used instead of one of its own, if set.
+	Client *kgo.Client
 	// RetryFor bounds the time without any answer from the partition's leader. Default 30 s.
 	RetryFor time.Duration
 }
@@ -63,11 +65,13 @@ func (r Reader) Read(ctx context.Context, opts []kgo.Opt, f func(key, value []by
 	wrap := func(err error) error {
 		return fmt.Errorf("read %s partition %d from %d to %d, at %d: %w", r.Topic, r.Partition, r.From, r.To, next, err)
 	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return next, wrap(err)
+	cl := r.Client
+	if cl == nil {
+		if cl, err = kgo.NewClient(opts...); err != nil {
+			return next, wrap(err)
+		}
+		defer cl.Close()
 	}
-	defer cl.Close()
 	if err := r.checkEnds(ctx, cl); err != nil {
 		return next, wrap(err)
 	}

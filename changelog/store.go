@@ -50,14 +50,15 @@ type Store struct {
 	undoBytes  []byte // the values they had
 	epochBytes int64
 
-	settled bool // committed is set: by Finish, or by the first Commit
-	epoch   offsets.EpochID
-	end     int64
-	reach   int64 // of the base; Finish must not end below
-	target  int64 // of the restore under way; 0: not said
-	next    int64 // every record of the restore below is in the rows
-	marked  bool  // a wave has begun in it
-	wall    int64 // ms: tombstones from this time on may be missing from the rows
+	settled   bool // committed is set: by Finish, or by the first Commit
+	epoch     offsets.EpochID
+	end       int64
+	reach     int64 // of the base; Finish must not end below
+	target    int64 // of the restore under way; 0: not said
+	next      int64 // every record of the restore below is in the rows
+	marked    bool  // a wave has begun in it
+	following bool  // it has no end yet, see Follow
+	wall      int64 // ms: tombstones from this time on may be missing from the rows
 
 	wave    wave
 	cut     *Cut   // whose wave is under way

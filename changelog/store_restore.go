@@ -24,7 +24,10 @@ const progressAfter = 2 * time.Second
 // restore writes to make room has its reach in front of it, and a long restore notes its
 // progress (see RestoredTo).
 func (s *Store) Restoring(target int64) {
-	s.target, s.next, s.last, s.marked = target, s.end, s.db.now(), false
+	if !s.following {
+		s.next = s.end
+	}
+	s.target, s.last, s.marked, s.following = target, s.db.now(), false, false
 }
 
 // RestoredTo says that every record of the changelog below next was given to Restored. A
@@ -51,7 +54,7 @@ func (s *Store) restored() error {
 
 // progress is the marker of a restore under way; ok is false if it would tell nothing.
 func (s *Store) progress() (m Marker, ok bool) {
-	if s.settled || s.next >= s.target || s.next <= max(0, s.markerEnd.Load()) {
+	if s.settled || s.next >= s.target && !s.following || s.next <= max(0, s.markerEnd.Load()) {
 		return m, false
 	}
 	return Marker{
@@ -105,7 +108,7 @@ func (s *Store) Finish(epoch offsets.EpochID, end int64) error {
 	if end < s.reach {
 		return s.wrap("finish restore", fmt.Errorf("rows on disk may be as new as changelog offset %d, but only %d is committed: reset the store and restore it from the changelog", s.reach, end))
 	}
-	s.reach, s.target = 0, 0
+	s.reach, s.target, s.following = 0, 0, false
 	s.committed(epoch, end)
 	return s.failed()
 }

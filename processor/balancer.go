@@ -54,6 +54,11 @@ type balancerConfig struct {
 	// goroutine and must not block. nil: never asked.
 	Rebalance func(why string)
 
+	// Standbys are copies of each stateful task that other workers keep; Follow is told which
+	// ones this lane's worker gets, and what the lane has, after each rebalance. It must not block.
+	Standbys int
+	Follow   func(tasks, standbys []offsets.Task)
+
 	// FollowUp is how long withheld tasks wait before a rebalance is asked for, should their
 	// last owner not bring it about by letting go. 0: 10 s.
 	FollowUp time.Duration
@@ -289,7 +294,7 @@ func (l *balance) Balance(map[string]int32) kgo.IntoSyncAssignment {
 	b := l.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	in := assign.Input{Leader: l.info.LeaderID}
+	in := assign.Input{Leader: l.info.LeaderID, Standbys: b.cfg.Standbys}
 	unreadable := make(map[string]string)
 	seen := make(map[string]uint64)
 	instance := make(map[string]string)
@@ -316,7 +321,7 @@ func (l *balance) Balance(map[string]int32) kgo.IntoSyncAssignment {
 		if id := instance[s.Member]; id != "" {
 			given[id] = givenShare{l.info.Generation, s.Tasks}
 		}
-		a := GroupAssignment{Fingerprint: r.Fingerprint, Tasks: s.Tasks, Withheld: len(r.Withheld), Refused: s.Refused, seen: seen[s.Member]}
+		a := GroupAssignment{Fingerprint: r.Fingerprint, Tasks: s.Tasks, Standbys: s.Standbys, Withheld: len(r.Withheld), Refused: s.Refused, seen: seen[s.Member]}
 		out := kmsg.NewSyncGroupRequestGroupAssignment()
 		out.MemberID = s.Member
 		out.MemberAssignment = b.assignment(&a)

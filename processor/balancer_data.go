@@ -45,9 +45,10 @@ type GroupMember struct {
 type GroupAssignment struct {
 	Fingerprint string // of the plan that the group runs
 	Tasks       []offsets.Task
-	Withheld    int    // tasks of the group that wait for their last owner to let go
-	Refused     string // why the lane gets nothing, "" if its plan fits
-	seen        uint64 // planHash of the lane as the leader knew it
+	Standbys    []offsets.Task // whose state its worker follows
+	Withheld    int            // tasks of the group that wait for their last owner to let go
+	Refused     string         // why the lane gets nothing, "" if its plan fits
+	seen        uint64         // planHash of the lane as the leader knew it
 }
 
 // planHash tells two plans of one lane apart: the static member before and after a deploy.
@@ -160,6 +161,7 @@ func (a *GroupAssignment) append(b []byte) []byte {
 	b = appendText(b, a.Fingerprint)
 	b = binary.BigEndian.AppendUint64(b, a.seen)
 	b = appendTasks(b, a.Tasks)
+	b = appendTasks(b, a.Standbys)
 	b = binary.AppendUvarint(b, uint64(a.Withheld))
 	return appendText(b, a.Refused)
 }
@@ -175,7 +177,7 @@ func DecodeGroupAssignment(assignment []byte) (GroupAssignment, error) {
 	if err != nil {
 		return GroupAssignment{}, fmt.Errorf("decode group assignment: %w", err)
 	}
-	a := GroupAssignment{Fingerprint: r.text(), seen: r.hash(), Tasks: r.tasks(), Withheld: int(r.index()), Refused: r.text()}
+	a := GroupAssignment{Fingerprint: r.text(), seen: r.hash(), Tasks: r.tasks(), Standbys: r.tasks(), Withheld: int(r.index()), Refused: r.text()}
 	if r.bad || len(r.b) != 0 {
 		return GroupAssignment{}, fmt.Errorf("decode group assignment: %w", errBalancerData)
 	}

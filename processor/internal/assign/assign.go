@@ -74,6 +74,9 @@ func Assign(in Input) Result {
 				m.tasks, m.class = nil, 0
 			}
 		}
+		if stateful {
+			w.standbys(in.Standbys, tasks, given, r.Shares)
+		}
 	}
 	for t, i := range given {
 		if w.torn[t] || w.firm[t] && w.owner[t] != i {

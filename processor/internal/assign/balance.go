@@ -97,19 +97,12 @@ func (w *work) passes(i, j int) bool {
 // choose gives the task that member i passes to j: the one that costs least. First what i
 // does not hold now, then what j has state of, then what i has no state of.
 func (w *work) choose(i, j int) int {
-	const none = 1 << 8 // worse than any lag
-	lag := func(m *member, t offsets.Task) int {
-		if l, holds := m.local[t]; holds {
-			return int(l)
-		}
-		return none
-	}
 	best := nobody
 	less := func(t, u offsets.Task) int {
 		return cmp.Or(
 			compareBool(w.owner[t] == i && w.owned(t), w.owner[u] == i && w.owned(u)),
-			cmp.Compare(lag(w.members[j], t), lag(w.members[j], u)),
-			-cmp.Compare(lag(w.members[i], t), lag(w.members[i], u)),
+			cmp.Compare(w.lag(j, t), w.lag(j, u)),
+			-cmp.Compare(w.lag(i, t), w.lag(i, u)),
 			-t.Compare(u),
 		)
 	}

@@ -9,6 +9,8 @@
 //     plan, those of stateless tasks too, and the sums where that is possible;
 //   - sticky: no more tasks change their owner than the balance needs;
 //   - a free task goes to the member that holds its state where the balance allows it;
+//   - a standby of a task is in another process than its owner and the other standbys, and
+//     there are as many as asked for while there are processes;
 //   - stable: a result fed back as the claims of the next call does not change.
 //
 // Moving is cooperative and the unit is the task: a task that changes its owner is withheld

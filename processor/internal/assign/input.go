@@ -51,15 +51,17 @@ func (m *Member) key() string {
 
 // Input of Assign. The order of members and tasks does not matter.
 type Input struct {
-	Leader  string // member id: its plan decides between equals
-	Members []Member
+	Leader   string // member id: its plan decides between equals
+	Members  []Member
+	Standbys int // copies of each stateful task beside its owner's
 }
 
 // Share is what one member gets.
 type Share struct {
-	Member  string
-	Tasks   []offsets.Task // ascending
-	Refused string         // the reason why the member gets nothing, "" for a compatible plan
+	Member   string
+	Tasks    []offsets.Task // ascending
+	Standbys []offsets.Task // ascending; whose state it keeps a copy of, without working on them
+	Refused  string         // the reason why the member gets nothing, "" for a compatible plan
 }
 
 // Result of Assign.
