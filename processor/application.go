@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
 	"github.com/weir-stream/weir/topology"
@@ -130,6 +131,11 @@ func (a *application) inputTopics() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(seen))
+}
+
+// storeID names the i-th store of a task.
+func (a *application) storeID(t offsets.Task, i int) changelog.StoreID {
+	return changelog.StoreID{Timeline: a.names.Timeline, UID: a.stores(t)[i].UID, Task: t, TopicID: a.topicIDs[a.changelogTopic(int(t.Sub), i)]}
 }
 
 // witness is the partition of the epochs topic for the witness of an epoch.

@@ -227,6 +227,9 @@ func (b *balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, e
 	if a.Withheld > 0 {
 		b.arm(a.Withheld)
 	}
+	if b.cfg.Follow != nil {
+		b.cfg.Follow(a.Tasks, slices.DeleteFunc(a.Standbys, func(t offsets.Task) bool { return !b.knows(t) }))
+	}
 	return got, nil
 }
 

@@ -54,7 +54,7 @@ type RestoringInfo struct {
 // RestoredInfo: a task is at its committed state and starts to process.
 type RestoredInfo struct {
 	Task      offsets.Task
-	Base      string           // "local": trusted rows on disk; "changelog": rebuilt; "empty": new; "none": no state
+	Base      string           // "local": trusted rows on disk; "standby": followed until now; "changelog": rebuilt; "empty": new; "none": no state
 	Records   int64            // changelog records applied
 	Took      time.Duration    // from assignment to ready
 	Positions map[string]int64 // "topic/partition" to next offset

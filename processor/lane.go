@@ -40,8 +40,9 @@ type lane struct {
 	stats    *laneStats
 	failures *failures
 
-	control *controlTail
-	uploads *uploads
+	control  *controlTail
+	uploads  *uploads
+	standbys *standbys
 
 	ctx     context.Context // of what must outlive a stop: the last commit
 	inbox   *inbox
@@ -100,7 +101,7 @@ type routed struct {
 func newLane(index int, instance string, w *Worker, app *application, db *changelog.DB, b *balancer) *lane {
 	l := &lane{
 		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
-		failures: w.failures, control: w.control, uploads: w.uploads,
+		failures: w.failures, control: w.control, uploads: w.uploads, standbys: w.standbys,
 		inbox: new(inbox), machine: epoch.New(),
 		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
 		restoring: map[offsets.Task]*restoring{}, retries: map[offsets.Task]retry{}, rewinds: map[offsets.Task]bool{}, unread: map[topicPartition]error{}, now: time.Now,

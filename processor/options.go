@@ -60,6 +60,7 @@ type config struct {
 	internal        int // partitions of internal topics; 0: of the widest source
 
 	checkpoints Checkpoints
+	standbys    int
 
 	tls       *tls.Config
 	sasl      sasl.Mechanism
@@ -87,6 +88,12 @@ func InstanceID(id string) Option { return set(func(c *config) { c.instance = id
 
 // Rack is the worker's zone; tasks are spread over racks. Default: none.
 func Rack(name string) Option { return set(func(c *config) { c.rack = name }) }
+
+// Standbys is the number of other workers that keep a copy of each task's state: one of them
+// takes the task over without a restore when its worker is gone, after SessionTimeout. A copy
+// costs memory and disk like the state itself, and the CPU of writing it. Workers of one group
+// should agree: the leader's number counts. Default: 0.
+func Standbys(n int) Option { return set(func(c *config) { c.standbys = n }) }
 
 // Lanes is the number of goroutines that process, each a member of the group with a
 // producer of its own. Default: GOMAXPROCS.

@@ -83,8 +83,15 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 		found  bool
 	}
 	bases := make([]based, len(specs))
+	followed := l.standbys.take(t)
+	if followed != nil {
+		got.stores = followed.stores
+	}
 	for i, spec := range specs {
-		id := changelog.StoreID{Timeline: l.app.names.Timeline, UID: spec.UID, Task: t, TopicID: l.app.topicIDs[l.app.changelogTopic(int(t.Sub), i)]}
+		if followed != nil {
+			break
+		}
+		id := l.app.storeID(t, i)
 		var s *changelog.Store
 		if spec.InMemory {
 			s, err = l.db.OpenInMemory(ctx, id)
@@ -125,6 +132,10 @@ func (l *lane) restore(ctx context.Context, t offsets.Task) (got taskRestored, e
 	from := make([]int64, len(specs))
 	for i, s := range got.stores {
 		end, m := got.metadata.Ends[i], bases[i].marker
+		if followed != nil && followed.last[i] <= end {
+			got.base, from[i] = "standby", min(followed.next[i], end) // behind the last record there may be a marker
+			continue
+		}
 		from[i] = m.End
 		// Rows on disk may be newer than their marker, up to Reach, but not newer than what
 		// the positions name: those would be of epochs that Kafka does not have.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
 )
 
@@ -25,6 +26,7 @@ type Worker struct {
 	failures *failures
 	control  *controlTail
 	uploads  *uploads
+	standbys *standbys
 }
 
 // New checks the options. It does not talk to Kafka and opens nothing.
@@ -84,6 +86,8 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.failures = newFailures(w.cfg, stop)
 	w.control, w.uploads = newControlTail(w.cfg, app.names.Control()), newUploads(w.cfg, app)
 	defer w.uploads.close()
+	w.standbys = newStandbys(w.cfg, app, db)
+	defer w.standbys.close()
 	g, ctx := errgroup.WithContext(ctx)
 	tail, last := context.WithCancel(ctx)
 	defer last()
@@ -125,7 +129,7 @@ func (w *Worker) runLane(ctx context.Context, i int, app *application, db *chang
 	wait := lanePauseMin
 	for {
 		var l *lane
-		b := newBalancer(w.balancerConfig(app, db, func() *lane { return l }))
+		b := newBalancer(w.balancerConfig(app, db, i, func() *lane { return l }))
 		l = newLane(i, instance, w, app, db, b)
 		began := time.Now()
 		if err := l.run(ctx); err != nil || l.again == nil {
@@ -143,7 +147,7 @@ func (w *Worker) runLane(ctx context.Context, i int, app *application, db *chang
 }
 
 // balancerConfig is what the lanes' balancers know of this worker.
-func (w *Worker) balancerConfig(app *application, db *changelog.DB, l func() *lane) balancerConfig {
+func (w *Worker) balancerConfig(app *application, db *changelog.DB, lane int, l func() *lane) balancerConfig {
 	return balancerConfig{
 		Fingerprint: app.plan.Fingerprint(),
 		Tasks:       app.tasks(),
@@ -153,11 +157,13 @@ func (w *Worker) balancerConfig(app *application, db *changelog.DB, l func() *la
 		Local:       func() []localState { return w.localState(app, db) },
 		Refused:     func(err error) { l().inbox.push(groupRefused{err}) },
 		Rebalance:   func(string) { l().inbox.push(rebalanceAsked{}) },
+		Standbys:    w.cfg.standbys,
+		Follow:      func(tasks, standbys []offsets.Task) { w.standbys.assign(lane, tasks, standbys) },
 	}
 }
 
-// localState are the tasks whose state this worker has on disk: the group prefers it for
-// them.
+// localState are the tasks whose state this worker has: the group prefers it for them. How
+// far that on disk is behind nobody knows, so it counts for less than a standby at the end.
 func (w *Worker) localState(app *application, db *changelog.DB) []localState {
 	stored, err := db.Stored()
 	if err != nil {
@@ -165,10 +171,19 @@ func (w *Worker) localState(app *application, db *changelog.DB) []localState {
 		return nil
 	}
 	var out []localState
+	lags := w.standbys.lags()
+	for t, lag := range lags {
+		out = append(out, localState{t, lag})
+	}
 	for _, s := range stored {
-		if s.ID.Timeline == app.names.Timeline && !s.Marker.Restoring && !slices.ContainsFunc(out, func(l localState) bool { return l.Task == s.ID.Task }) {
-			out = append(out, localState{Task: s.ID.Task})
+		if _, follows := lags[s.ID.Task]; follows || s.ID.Timeline != app.names.Timeline || slices.ContainsFunc(out, func(l localState) bool { return l.Task == s.ID.Task }) {
+			continue
 		}
+		lag := int64(1)
+		if s.Marker.Restoring { // its restore was cut short, or it was a standby
+			lag = 1 << 14
+		}
+		out = append(out, localState{s.ID.Task, lag})
 	}
 	return out
 }
