@@ -24,7 +24,7 @@ type Reader struct {
 	RetryFor time.Duration
 }
 
-// Progress of a Read: From <= Next <= To at its end, LastStable <= HighWatermark.
+// Progress of a Read: From <= Next <= To, LastStable <= HighWatermark.
 type Progress struct {
 	Records, Bytes int64
 	Next, To       int64
@@ -50,7 +50,7 @@ const (
 // Read calls f for each committed record, in order; value nil is a tombstone. It returns
 // when the position has passed every offset below To, whatever lies there: records,
 // control records, aborted records, or nothing (compaction). It waits for open
-// transactions. next is the position: To or above, or as far as it came on an error.
+// transactions. next is To, or as far as it came on an error.
 //
 // The fetch requests are our own: a consumer shows records only, so that it would never
 // be seen to pass a gap at the end of the range.
@@ -107,7 +107,7 @@ func (r Reader) Read(ctx context.Context, opts []kgo.Opt, f func(key, value []by
 			p.Records++
 			p.Bytes += int64(len(rec.Key) + len(rec.Value))
 		}
-		next = a.next
+		next = min(a.next, r.To) // an answer may go on behind To: that was not given away
 		if r.Progress != nil {
 			p.Next, p.LastStable, p.HighWatermark = next, a.part.LastStableOffset, a.part.HighWatermark
 			p.Waiting = next < r.To && next >= p.LastStable

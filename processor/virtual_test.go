@@ -249,13 +249,14 @@ func virtual(t *testing.T, seed uint64) {
 	const records = 900
 	ctx, c, log, adm := v.ctx, v.c, v.log, v.adm
 	names := offsets.Names{Application: v.App, Timeline: 1}
-	v.start("a")
-	v.start("b")
+	copies := processor.Standbys(int(seed / 2 % 2))
+	v.start("a", copies)
+	v.start("b", copies)
 	again := func(name string) {
 		if err := v.stop(name); err != nil {
 			t.Fatalf("%v\n%s", err, log)
 		}
-		v.start(name)
+		v.start(name, copies)
 	}
 	var faults []*kfake.FaultHandle
 	keys := make([]kmsg.Key, 0, len(faultsOf))
