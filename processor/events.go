@@ -15,6 +15,7 @@ type Listener struct {
 	TaskRestoring    func(RestoringInfo) // by a goroutine of the restore
 	TaskRestored     func(RestoredInfo)
 	TaskClosed       func(ClosedInfo)
+	StandbyReady     func(StandbyInfo) // by a goroutine of the standby
 	TaskFailed       func(FailedInfo)
 	TaskGaveUp       func(GaveUpInfo)
 	EpochCommitted   func(CommittedInfo)
@@ -58,6 +59,13 @@ type RestoredInfo struct {
 	Records   int64            // changelog records applied
 	Took      time.Duration    // from assignment to ready
 	Positions map[string]int64 // "topic/partition" to next offset
+}
+
+// StandbyInfo: a standby has come to the end of its task's changelogs, and follows them.
+type StandbyInfo struct {
+	Task    offsets.Task
+	Records int64         // changelog records read
+	Took    time.Duration // from assignment
 }
 
 // ClosedInfo: a task no longer runs in this lane.
@@ -138,6 +146,10 @@ func (i RestoringInfo) String() string {
 	return fmt.Sprintf("task %s restores for %s: store %s at %d in [%d, %d), base %s, %d changelog records, %d of %d offsets", i.Task, i.Elapsed.Round(time.Millisecond), i.Store, i.Next, i.From, i.End, i.Base, i.Records, i.Done, i.Total)
 }
 
+func (i StandbyInfo) String() string {
+	return fmt.Sprintf("standby of task %s ready in %s: %d changelog records", i.Task, i.Took.Round(time.Millisecond), i.Records)
+}
+
 func (i RestoredInfo) String() string {
 	return fmt.Sprintf("task %s restored in %s: base %s, %d changelog records, positions %v", i.Task, i.Took.Round(time.Millisecond), i.Base, i.Records, i.Positions)
 }
@@ -193,6 +205,10 @@ func (l listener) assigned(lane int, generation int32, ps map[string][]int32) {
 
 func (l listener) restoring(i RestoringInfo) {
 	emit(l, func(x *Listener) func(RestoringInfo) { return x.TaskRestoring }, i)
+}
+
+func (l listener) standby(i StandbyInfo) {
+	emit(l, func(x *Listener) func(StandbyInfo) { return x.StandbyReady }, i)
 }
 
 func (l listener) restored(r taskRestored) {

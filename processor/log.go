@@ -22,6 +22,9 @@ func logListener(log zerolog.Logger) *Listener {
 		TaskRestored: func(i RestoredInfo) {
 			log.Info().Stringer("task", i.Task).Str("base", i.Base).Int64("records", i.Records).Dur("took_ms", i.Took).Any("positions", i.Positions).Msg("task restored")
 		},
+		StandbyReady: func(i StandbyInfo) {
+			log.Info().Stringer("task", i.Task).Int64("records", i.Records).Dur("took_ms", i.Took).Msg("standby ready")
+		},
 		TaskClosed: func(i ClosedInfo) {
 			log.Info().Stringer("task", i.Task).Str("reason", i.Reason).Msg("task closed")
 		},

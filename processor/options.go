@@ -222,6 +222,7 @@ func (c *config) validate() error {
 	}
 	rule(len(c.brokers) > 0, "no brokers", "give at least one address with Brokers")
 	rule(c.lanes >= 1, fmt.Sprintf("Lanes is %d", c.lanes), "use 1 or more")
+	rule(c.standbys >= 0, fmt.Sprintf("Standbys is %d", c.standbys), "use 0 for none, or the number of copies")
 	rule(c.commitInterval > 0, fmt.Sprintf("CommitInterval is %s", c.commitInterval), "use a positive duration")
 	rule(c.commitBytes >= 1<<10, fmt.Sprintf("CommitBytes is %d", c.commitBytes), "use 1 KiB or more")
 	rule(c.cacheBytes >= 1<<20, fmt.Sprintf("CacheBytes is %d", c.cacheBytes), "use 1 MiB or more")

@@ -68,6 +68,8 @@ type standby struct {
 	next   []int64   // offsets below were read
 	last   []int64   // behind the last record
 	seen   time.Time // when there was no other
+	read   int64     // records
+	ready  bool      // it was told
 }
 
 func newStandbys(cfg *config, app *application, db *changelog.DB) *standbys {
@@ -275,13 +277,17 @@ func (s *standbys) follow(ctx context.Context, f *standby) error {
 		}
 		store.Follow()
 	}
-	for {
+	for began := time.Now(); ; {
 		r, err := s.nextRound(ctx)
 		if err != nil {
 			return err
 		}
 		if err := s.catchUp(ctx, f, r); err != nil {
 			return err
+		}
+		if !f.ready && f.lag.Load() == 0 {
+			f.ready = true
+			s.cfg.listener.standby(StandbyInfo{f.task, f.read, time.Since(began)})
 		}
 	}
 }
@@ -323,6 +329,7 @@ func (s *standbys) catchUp(ctx context.Context, f *standby, r *round) error {
 			if failed != nil {
 				return failed
 			}
+			f.read++
 			store.Reaches(offset + 1)
 			f.last[i] = offset + 1
 			return store.Restored(key, value)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func newStatus() *cobra.Command {
 		Short: "Show tasks, owners, lag, age of commits, and what holds time back",
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
-records a worker without local state would read to rebuild theirs. A restore that lasts longer than a second shows
+records a worker without local state would read to rebuild theirs, and which workers follow it to take over. A restore that lasts longer than a second shows
 how far it is, and a task that failed and waits for its next try the cause and when that is.
 
 It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's or waits after a failure,
@@ -93,6 +94,7 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 		t.AppendRow(table.Row{task.Task, owner, number(task.Lag), committed, moment(task.Watermark), task.HeldBy, restore, task.Epoch})
 	}
 	t.Render()
+	showStandbys(w, s)
 	for _, task := range s.Tasks {
 		if r := task.Restoring; r != nil {
 			fmt.Fprintf(w, "\ntask %s is being restored by %s since %s: %.0f %%, %s changelog offsets left", task.Task, r.Owner, age(now.Sub(r.Since)), r.Percent, number(r.Left))
@@ -106,6 +108,22 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 			fmt.Fprintln(w)
 		}
 		fmt.Fprintf(w, "PROBLEM  %s\n", p)
+	}
+}
+
+// showStandbys says which workers follow the state of which tasks.
+func showStandbys(w io.Writer, s admin.Status) {
+	follows := map[string][]string{}
+	for _, task := range s.Tasks {
+		for _, worker := range task.Standbys {
+			follows[worker] = append(follows[worker], task.Task)
+		}
+	}
+	for i, worker := range slices.Sorted(maps.Keys(follows)) {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s follows the state of %s\n", worker, strings.Join(follows[worker], " "))
 	}
 }
 

@@ -68,9 +68,9 @@ func chaos(t *testing.T, seed uint64) {
 	fed := r.feed(0, n)
 	names := []string{"a", "b", "c"}
 	procs := map[string]*proc{}
-	var timeouts []string
+	timeouts := []string{"-standbys", strconv.Itoa(rnd.IntN(2))}
 	if fault == "defaults" {
-		timeouts = []string{"-session", "10s", "-transaction", "10s", "-commit", "100ms"}
+		timeouts = append(timeouts, "-session", "10s", "-transaction", "10s", "-commit", "100ms")
 	}
 	startAt := func(name, failpoint string) {
 		t.Logf("start %s %s", name, failpoint)

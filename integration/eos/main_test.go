@@ -215,6 +215,16 @@ func (p *proc) said(text string) bool {
 	return slices.ContainsFunc(p.out, func(line string) bool { return strings.Contains(line, text) })
 }
 
+// count is how many lines have said it.
+func (p *proc) count(text string) (n int) {
+	for _, line := range p.since(0) {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
 func (p *proc) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // gone is as good
 
 func (p *proc) tail() string {
@@ -230,6 +240,13 @@ func (r *run) printed(p *proc, texts ...string) {
 }
 
 // lines is how much the process has printed.
+// since is what it has said from line n on.
+func (p *proc) since(n int) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.out[n:])
+}
+
 func (p *proc) lines() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

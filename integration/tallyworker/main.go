@@ -31,6 +31,7 @@ func main() {
 		parts    = flag.Int("partitions", 4, "partitions")
 		cache    = flag.Int64("cache", 64<<20, "cache bytes")
 		leave    = flag.Bool("leave", false, "leave the group on stop")
+		standbys = flag.Int("standbys", 0, "copies of each task's state")
 		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory, three a second")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
@@ -38,14 +39,14 @@ func main() {
 	flag.IntVar(&t.Groups, "groups", 10, "groups")
 	flag.Parse()
 	t.Partitions = int32(*parts)
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts); err != nil {
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts, *standbys); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string) error {
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string, standbys int) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -56,7 +57,7 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.Brokers(brokers...), processor.StateDir(state), processor.InstanceID(instance), processor.Lanes(lanes),
 		processor.CommitInterval(commit), processor.SessionTimeout(session), processor.TransactionTimeout(txn),
 		processor.HeartbeatInterval(500 * time.Millisecond), processor.RebalanceTimeout(10 * time.Second),
-		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
+		processor.CacheBytes(cache), processor.Standbys(standbys), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
 	if cuts != "" {
 		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: 300 * time.Millisecond, TolerableFailures: -1}))
