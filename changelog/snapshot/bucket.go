@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -89,11 +90,7 @@ type Bucket struct {
 func Open(ctx context.Context, location string, o Options) (*Bucket, error) {
 	p, err := parseLocation(location)
 	if err != nil {
-		shown, _, isURL := strings.Cut(location, "://")
-		if isURL {
-			shown += "://..." // the rest may hold secrets
-		}
-		return nil, failed("open", shown, "", err)
+		return nil, failed("open", withoutSecrets(location), "", err)
 	}
 	if o, err = o.withDefaults(); err != nil {
 		return nil, failed("open", p.String(), "", err)
@@ -183,15 +180,21 @@ func (b *Bucket) putFile(ctx context.Context, key string, data []byte) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var file *os.File
-	w, err := b.bucket.NewWriter(ctx, key, &blob.WriterOptions{
-		ContentType: contentType(key),
-		BeforeWrite: func(as func(any) bool) error {
-			if !as(&file) {
-				return errors.New("the file driver does not write to a file")
-			}
-			return nil
-		},
-	})
+	open := func() (*blob.Writer, error) {
+		return b.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+			ContentType: contentType(key),
+			BeforeWrite: func(as func(any) bool) error {
+				if !as(&file) {
+					return errors.New("the file driver does not write to a file")
+				}
+				return nil
+			},
+		})
+	}
+	w, err := open()
+	if errors.Is(err, fs.ErrNotExist) {
+		w, err = open() // the directory was empty, and somebody has just removed it
+	}
 	if err != nil {
 		return err
 	}
