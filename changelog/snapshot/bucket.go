@@ -95,6 +95,10 @@ func Open(ctx context.Context, location string, o Options) (*Bucket, error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, failed("open", p.String(), "", err)
 	}
+	op := "open"
+	if o.Create {
+		op = "write" // what it is opened for, and what the hint is about
+	}
 	bucket, shared, err := p.open(ctx, o.Create)
 	if err != nil {
 		if p.url == nil { // the driver gives the text of some system errors only
@@ -107,12 +111,12 @@ func Open(ctx context.Context, location string, o Options) (*Bucket, error) {
 				}
 			}
 		}
-		return nil, failed("open", p.String(), "", err)
+		return nil, failed(op, p.String(), "", err)
 	}
 	b := &Bucket{bucket: bucket, shared: shared, location: p.String(), prefix: p.prefix, options: o, slots: make(chan struct{}, o.Parallel)}
 	if p.url == nil {
 		if b.dir, err = filepath.Abs(p.dir); err != nil {
-			return nil, failed("open", p.String(), "", err)
+			return nil, failed(op, p.String(), "", err)
 		}
 	}
 	return b, nil
