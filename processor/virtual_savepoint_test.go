@@ -5,6 +5,7 @@ package processor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -495,4 +496,37 @@ func TestVirtualStopDuringCheckpoint(t *testing.T) {
 			t.Errorf("%v\n%s", err, v.log)
 		}
 	})
+}
+
+// nothingIsLeftOfDeclined waits until each savepoint that was asked for without a path is decided, and the places of
+// those that were declined are empty.
+func (v *virtualTally) nothingIsLeftOfDeclined() error {
+	cl := v.admin()
+	for {
+		all, err := cl.Savepoints(v.ctx)
+		if err != nil {
+			return err
+		}
+		var left []string
+		for _, s := range all {
+			switch s.State {
+			case admin.SavepointDeclined:
+				files, err := filepath.Glob(filepath.Join(v.checkpoints(), v.App, "savepoints", s.ID, "*", "*"))
+				if err != nil {
+					return err
+				}
+				left = append(left, files...)
+			case admin.SavepointCompleted:
+			default:
+				left = append(left, s.ID)
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if v.ctx.Err() != nil {
+			return fmt.Errorf("undecided, or left of declined savepoints: %v", left)
+		}
+		time.Sleep(100 * time.Millisecond) // virtual
+	}
 }

@@ -315,6 +315,9 @@ func virtual(t *testing.T, seed uint64) {
 	if err == nil {
 		_, err = v.completed()
 	}
+	if err == nil {
+		err = v.nothingIsLeftOfDeclined()
+	}
 	for name := range v.stops {
 		err = errors.Join(err, v.stop(name))
 	}
