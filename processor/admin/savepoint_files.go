@@ -90,19 +90,31 @@ type TopicContent struct {
 
 // InspectSavepoint reads the manifest of a savepoint, by its place, or of a checkpoint, by its
 // manifest's, and makes sure that all its files are there. With verify it reads them all, and
-// finds any damage. Errors say what is wrong and what to do.
+// finds any damage. A savepoint that cannot be restored is an ErrBroken, with what is known of
+// it.
 func InspectSavepoint(ctx context.Context, location string, verify bool) (SavepointContent, error) {
-	b, m, err := snapshot.Find(ctx, location, snapshot.Options{})
+	b, m, err := snapshot.FindManifest(ctx, location, snapshot.Options{})
 	if err != nil {
-		return SavepointContent{}, err
+		class := ErrBroken
+		if !broken(err) || errors.Is(err, snapshot.ErrNotFound) {
+			class = nil // there is none, or it cannot be told
+		}
+		return SavepointContent{}, explain(err, class)
 	}
 	defer b.Close()
-	if verify {
-		if err := b.Verify(ctx, m, nil); err != nil {
-			return SavepointContent{}, err
-		}
+	out, err := contentOf(b.String(), m)
+	if err != nil {
+		return out, errors.Join(err, ErrBroken)
 	}
-	return contentOf(b.String(), m)
+	if verify {
+		err = b.Verify(ctx, m, nil)
+	} else {
+		err = b.Present(ctx, m)
+	}
+	if broken(err) {
+		return out, explain(err, ErrBroken)
+	}
+	return out, explain(err, nil)
 }
 
 func contentOf(location string, m *snapshot.Manifest) (SavepointContent, error) {
@@ -189,7 +201,7 @@ type Disposed struct {
 func DisposeSavepoint(ctx context.Context, location string) (Disposed, error) {
 	b, m, err := snapshot.FindManifest(ctx, location, snapshot.Options{})
 	if err != nil {
-		return Disposed{}, err
+		return Disposed{}, explain(err, nil)
 	}
 	defer b.Close()
 	if m.Kind != snapshot.Savepoint {
@@ -198,7 +210,7 @@ func DisposeSavepoint(ctx context.Context, location string) (Disposed, error) {
 	}
 	swept, err := b.Remove(ctx, m)
 	if err != nil {
-		return Disposed{}, err
+		return Disposed{}, explain(err, nil)
 	}
 	return Disposed{Location: b.String(), Application: m.Application, Request: m.Request, Cut: m.Cut, Files: swept.Manifests + swept.Objects, Bytes: swept.Bytes}, nil
 }
