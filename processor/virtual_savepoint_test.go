@@ -256,6 +256,10 @@ func TestVirtualSavepointIsDeclined(t *testing.T) {
 		if _, err := cl.TriggerSavepoint(v.ctx, admin.SavepointOptions{Format: "xml"}, nil); err == nil || !strings.Contains(err.Error(), "native or portable") {
 			t.Errorf("format: %v", err)
 		}
+		// All tasks wait behind the last cut, and go on when there is none.
+		if s, err := cl.Stop(v.ctx, admin.StopOptions{Savepoint: &admin.SavepointOptions{ID: "no-stop", Path: taken}}, nil); !errors.Is(err, admin.ErrDeclined) {
+			t.Errorf("a stop that cannot be: %+v, %v", s, err)
+		}
 		v.load(100, 200, true)
 		v.right(200)
 		if err := v.stop("a"); err != nil {
@@ -280,6 +284,49 @@ func listing(t *testing.T, dir string) (out []string) {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// A place where nothing can be deleted is given up after a while: checkpoints, which are deleted
+// one after the other, are dropped as ever.
+func TestVirtualSavepointDoesNotHoldUpRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		v.start("a", v.plain())
+		v.load(0, 100, false)
+		v.members(1)
+		dir := filepath.Join(v.dir, "damaged")
+		if err := os.MkdirAll(filepath.Join(dir, "manifests"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		damaged := filepath.Join(dir, "manifests", "0000000001-"+strings.Repeat("ab", 32)+".json")
+		if err := os.WriteFile(damaged, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := v.admin().TriggerSavepoint(v.ctx, admin.SavepointOptions{ID: "s", Path: dir}, nil); !errors.Is(err, admin.ErrDeclined) {
+			t.Errorf("%+v, %v", s, err)
+		}
+		for left := []string{damaged}; ; {
+			cut, err := v.completed()
+			if err == nil {
+				left, err = filepath.Glob(filepath.Join(v.checkpoints(), v.App, "manifests", "*.json"))
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, v.log)
+			}
+			if cut > 40 && len(left) <= 4 { // three, and one that is being written or dropped
+				break
+			}
+			if cut > 200 {
+				t.Fatalf("%d checkpoints are kept at cut %d\n%s", len(left), cut, v.log)
+			}
+		}
+		if _, err := os.Stat(damaged); err != nil {
+			t.Error(err)
+		}
+		if err := v.stop("a"); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Two workers that take the same name for two places: what one has written the other does not

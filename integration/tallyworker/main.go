@@ -31,21 +31,22 @@ func main() {
 		parts    = flag.Int("partitions", 4, "partitions")
 		cache    = flag.Int64("cache", 64<<20, "cache bytes")
 		leave    = flag.Bool("leave", false, "leave the group on stop")
-		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory, three a second")
+		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory")
+		every    = flag.Duration("interval", 300*time.Millisecond, "between checkpoints; negative: none but those that are asked for")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
 	flag.IntVar(&t.Keys, "keys", 100, "keys")
 	flag.IntVar(&t.Groups, "groups", 10, "groups")
 	flag.Parse()
 	t.Partitions = int32(*parts)
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts); err != nil {
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts, *every); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string) error {
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string, every time.Duration) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -59,7 +60,7 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
 	if cuts != "" {
-		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: 300 * time.Millisecond, TolerableFailures: -1}))
+		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: every, TolerableFailures: -1}))
 	}
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())
