@@ -33,6 +33,7 @@ type application struct {
 	topicIDs   map[string][16]byte // of every topic of the plan
 	taskList   []offsets.Task
 	inputsOf   map[offsets.Task][]topicPartition
+	life       int64 // end of the control topic when the worker began
 }
 
 func newApplication(cfg *config, plan *topology.Plan, timeline uint32) *application {
@@ -178,6 +179,13 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 	if err := checkBrokers(ctx, cfg, cl); err != nil {
 		return nil, err
 	}
+	topic := offsets.Names{Application: plan.Application()}.Control()
+	life, err := controlEnd(ctx, cl, topic, true)
+	for ; err != nil; life, err = controlEnd(ctx, cl, topic, true) {
+		if judge(err) != verdictRetry || pause(ctx, retryPause) != nil {
+			return nil, err
+		}
+	}
 	state, err := readControl(ctx, cfg, plan.Application(), true)
 	for ; err != nil; state, err = readControl(ctx, cfg, plan.Application(), true) {
 		if judge(err) != verdictRetry || pause(ctx, retryPause) != nil {
@@ -203,6 +211,7 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 		return nil, errors.Join(ErrTimelineOver, err)
 	}
 	a := newApplication(cfg, plan, born.Timeline)
+	a.life = life
 	if err := a.compare(ctx, cl, born); err != nil {
 		return nil, err
 	}

@@ -16,10 +16,12 @@ import (
 // worker. What it knows may be behind: who must know what was decided before a moment reads
 // the topic to its end (readControl).
 type controlTail struct {
-	cfg   *config
-	topic string
-
-	mu      sync.Mutex // guards what follows
+	cfg     *config
+	topic   string
+	life    int64                // the end of the topic when the worker began: stops before it were for others
+	stop    func()               // ends the worker
+	hear    func(control.Record) // of the worker's uploads
+	mu      sync.Mutex           // guards what follows
 	state   control.State
 	next    int64 // offset of the next record
 	readers map[*inbox]bool
@@ -29,10 +31,11 @@ type controlTail struct {
 type controlSeen struct {
 	record control.Record
 	offset int64
+	stops  bool // it stops this worker
 }
 
-func newControlTail(cfg *config, topic string) *controlTail {
-	return &controlTail{cfg: cfg, topic: topic, readers: map[*inbox]bool{}}
+func newControlTail(cfg *config, app *application, hear func(control.Record), stop func()) *controlTail {
+	return &controlTail{cfg: cfg, topic: app.names.Control(), life: app.life, hear: hear, stop: stop, readers: map[*inbox]bool{}}
 }
 
 // subscribe tells the inbox of every record from now on. The participant knows of those
@@ -103,18 +106,46 @@ func (c *controlTail) read(ctx context.Context) error {
 func (c *controlTail) apply(key, value []byte, offset int64) error {
 	r, err := control.Decode(key, value)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if err == nil {
 		err = c.state.Apply(r)
 	}
+	stops := err == nil && offset >= c.life && c.state.StopsAt(r)
+	if stops {
+		c.stop() // before the lanes hear of it: none of them goes on
+	}
+	if err == nil {
+		c.next = offset + 1
+		for in := range c.readers {
+			in.push(controlSeen{r, offset, stops})
+		}
+	}
+	c.mu.Unlock()
 	if err != nil {
 		return controlDamage(c.topic, offset, err)
 	}
-	c.next = offset + 1
-	for in := range c.readers {
-		in.push(controlSeen{r, offset})
+	c.hear(r)
+	if stops {
+		c.cfg.listener.stopping(stopText(r))
 	}
 	return nil
+}
+
+// stopText says to people why the worker stops.
+func stopText(r control.Record) string {
+	switch r := r.(type) {
+	case control.Stop:
+		return fmt.Sprintf("%s has stopped the application (%s)", r.By, r.ID)
+	case control.Complete:
+		return fmt.Sprintf("the application stops with savepoint %s, which lies in %s", r.Request, r.Path)
+	}
+	return ""
+}
+
+// savepoint is what was asked for with the savepoint of that request.
+func (c *controlTail) savepoint(request string) (control.Savepoint, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Savepoint(request)
 }
 
 // controlDamage is the error for a control topic that weir cannot have written.

@@ -42,6 +42,7 @@ type coordinator struct {
 type manifestPlace struct {
 	cut          uint64
 	name, sha256 string
+	path         string // the store of a savepoint
 }
 
 // newCoordinator reads the control topic to its end: what was decided so far, and what was
@@ -88,6 +89,9 @@ func (c *coordinator) learn(key, value []byte, offset int64) error {
 		c.begun = r.Wall
 	case control.Declined:
 		c.forget(r.ID)
+		if c.task != nil {
+			c.task.lane.uploads.abandon(r.ID)
+		}
 	case control.Complete:
 		c.forget(r.ID)
 	}
@@ -158,9 +162,19 @@ func (c *coordinator) act() {
 				l.inbox.push(coordinatorFact{checkpoint.ManifestWritten{ID: a.Cut.ID}, p})
 			})
 		case checkpoint.Delete:
-			g := garbage{id: a.ID, kept: c.state.Kept()}
+			g := garbage{id: a.ID}
+			for _, k := range c.state.Kept() {
+				if k.Kind == checkpoint.Checkpoint {
+					g.kept = append(g.kept, k)
+				}
+			}
 			if d, ok := c.state.Dropped(a.ID); ok {
 				g.manifest = d.Manifest
+			}
+			for _, p := range c.state.Savepoints() {
+				if p.Declined != nil && p.Declined.ID == a.ID {
+					g.savepoint = &p
+				}
 			}
 			l.uploads.discard(g, func() { l.inbox.push(coordinatorFact{fact: checkpoint.Deleted(a)}) })
 		case checkpoint.Fail:
@@ -237,7 +251,7 @@ func (c *coordinator) record(r checkpoint.Record) control.Record {
 	case checkpoint.Declined:
 		return control.Declined{Cut: control.Cut(r.Cut), Timeline: line, Reason: r.Reason, Why: r.Why, Wall: r.Wall}
 	case checkpoint.Completed:
-		return control.Complete{Cut: control.Cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Wall: r.Wall}
+		return control.Complete{Cut: control.Cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Wall: r.Wall}
 	case checkpoint.Dropped:
 		return control.Dropped{ID: r.ID, Timeline: line, Wall: time.Now().UnixMilli()}
 	}

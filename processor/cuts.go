@@ -18,6 +18,7 @@ type taskCut struct {
 	take   uint64             // the cut that the closing epoch takes; 0: none
 	ack    bool               // and acknowledges
 	held   bool               // no record is processed until the task has taken a cut
+	last   bool               // the cut that it has taken stops the application: nothing is processed behind it
 }
 
 // highest is what the open epoch commits as the highest cut taken.
@@ -60,16 +61,22 @@ func (l *lane) tellCuts(e checkpoint.Event) {
 }
 
 // seen turns a record of the control topic into what it means here.
-func (l *lane) seen(r control.Record) {
-	if f := control.Fact(r); f != nil {
+func (l *lane) seen(e controlSeen) {
+	if f := control.Fact(e.record); f != nil {
 		l.tellCuts(checkpoint.Logged{Record: f})
 	}
-	switch r := r.(type) {
+	switch r := e.record.(type) {
 	case control.Trigger:
 		for _, id := range l.order {
 			l.tellMoved(l.tasks[id])
+			l.holdLast(l.tasks[id])
 		}
+	case control.Declined:
+		l.goOn()
 	case control.Complete:
+		if !e.stops {
+			l.goOn()
+		}
 		if l.pinsTrim(r) {
 			l.uploads.pinned(r) // what it needs is known when it is time to trim
 		}
@@ -87,6 +94,25 @@ func (l *lane) pinsTrim(k control.Complete) bool {
 func (l *lane) tellMoved(t *runningTask) {
 	if c, ok := l.cuts.Log().Undecided(); ok && t.cut.member != nil && t.cut.member.Cut() == c.ID {
 		l.uploads.moved(t.id, c.ID)
+	}
+}
+
+// holdLast ends the processing of a task that has taken a cut with which the application stops,
+// until that is declined: what the savepoint does not have the outputs do not have either.
+func (l *lane) holdLast(t *runningTask) {
+	c, ok := l.cuts.Log().Undecided()
+	if !ok || c.Kind != checkpoint.Savepoint || t.cut.member == nil || t.cut.member.Cut() != c.ID {
+		return
+	}
+	if p, ok := l.control.savepoint(c.Request); ok && p.Request.Stop {
+		t.cut.last = true
+	}
+}
+
+// goOn lets all tasks process again: no cut stops this worker.
+func (l *lane) goOn() {
+	for _, t := range l.tasks {
+		t.cut.last = false
 	}
 }
 
@@ -136,6 +162,7 @@ func (l *lane) settleCut(t *runningTask, committed bool) {
 	t.cut.take, t.cut.ack = 0, false
 	if committed {
 		l.tellCuts(checkpoint.Committed{Task: t.id})
+		l.holdLast(t)
 	} else {
 		l.tellCuts(checkpoint.Aborted{Task: t.id})
 	}
@@ -180,6 +207,13 @@ func (t *runningTask) attempt() offsets.EpochID {
 func (l *lane) upload(t *runningTask, id uint64) {
 	failpoint("cut.taken")
 	u := upload{task: t.id, cut: id, epoch: t.ledger.Epoch(), base: l.cutBase()}
+	if c, ok := l.cuts.Log().Undecided(); ok && c.Kind == checkpoint.Savepoint {
+		if p, ok := l.control.savepoint(c.Request); ok {
+			u.to = &p
+		} else {
+			u.failed = fmt.Errorf("nobody has asked for savepoint %q", c.Request)
+		}
+	}
 	for i, s := range t.stores {
 		c, err := s.Cut()
 		if err != nil {

@@ -23,6 +23,7 @@ type Listener struct {
 	EpochInDoubt     func(DoubtInfo)
 	TransactionEnded func(FencedInfo)
 	CheckpointsFail  func(CheckpointsFailInfo)
+	WorkerStopping   func(StoppingInfo)
 	Warning          func(WarningInfo)
 }
 
@@ -128,6 +129,10 @@ type CheckpointsFailInfo struct {
 	Reason   string
 }
 
+// StoppingInfo: the application was stopped from outside (weir stop), and this worker ends what
+// is open and stops.
+type StoppingInfo struct{ Why string }
+
 // WarningInfo: something failed that is tried again or can be done without.
 type WarningInfo struct {
 	What string
@@ -181,6 +186,8 @@ func (i FencedInfo) String() string { return "ended the transaction of " + i.Tra
 func (i CheckpointsFailInfo) String() string {
 	return fmt.Sprintf("%d checkpoints in a row have failed, the last is %d: %s", i.Failures, i.Last, i.Reason)
 }
+
+func (i StoppingInfo) String() string { return "stopping: " + i.Why }
 
 func (i WarningInfo) String() string { return fmt.Sprintf("%s: %v", i.What, i.Err) }
 
@@ -252,6 +259,10 @@ func (l listener) fenced(id string) {
 
 func (l listener) checkpointsFail(last uint64, failures int, reason string) {
 	emit(l, func(x *Listener) func(CheckpointsFailInfo) { return x.CheckpointsFail }, CheckpointsFailInfo{last, failures, reason})
+}
+
+func (l listener) stopping(why string) {
+	emit(l, func(x *Listener) func(StoppingInfo) { return x.WorkerStopping }, StoppingInfo{why})
 }
 
 func (l listener) warn(what string, err error) {

@@ -323,7 +323,7 @@ func (l *lane) handle(e any) {
 		l.waiting--
 		e.then()
 	case controlSeen:
-		l.seen(e.record)
+		l.seen(e)
 	case coordinatorFact:
 		l.coordinatorFact(e)
 	case stopWanted:

@@ -49,6 +49,7 @@ func logListener(log zerolog.Logger) *Listener {
 		CheckpointsFail: func(i CheckpointsFailInfo) {
 			log.Error().Uint64("last", i.Last).Int("failures", i.Failures).Str("reason", i.Reason).Msg("checkpoints fail")
 		},
-		Warning: func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
+		WorkerStopping: func(i StoppingInfo) { log.Info().Str("why", i.Why).Msg("stopping") },
+		Warning:        func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
 	}
 }

@@ -24,7 +24,8 @@ type parts struct {
 	triggered int64
 	acks      []control.Ack // in the order of the plan's tasks
 	uploads   []control.Uploaded
-	base      *control.Complete // checkpoint that increments lie on
+	base      *control.Complete  // checkpoint that increments lie on
+	savepoint *control.Savepoint // nil: it is a checkpoint
 }
 
 // manifest gathers what the manifest of a cut is made of.
@@ -38,6 +39,9 @@ func (c *coordinator) manifest(w checkpoint.WriteManifest) parts {
 		if k.Kind == checkpoint.Checkpoint {
 			p.base = &k
 		}
+	}
+	if s, ok := c.state.Savepoint(w.Cut.Request); ok && w.Cut.Kind == checkpoint.Savepoint {
+		p.savepoint = &s
 	}
 	return p
 }
@@ -53,15 +57,26 @@ func (u *uploads) manifest(p parts, then func(manifestPlace, error)) {
 }
 
 func (u *uploads) writeManifest(ctx context.Context, p parts) (manifestPlace, error) {
-	if err := u.open(); err != nil {
-		return manifestPlace{}, err
+	b, format, path := (*snapshot.Bucket)(nil), snapshot.Native, ""
+	if p.savepoint != nil {
+		place, err := u.enter(p.savepoint, p.cut.ID)
+		if err != nil {
+			return manifestPlace{}, err
+		}
+		defer u.leave(place)
+		b, format, path = place.bucket, place.format, place.location
+	} else {
+		if err := u.open(); err != nil {
+			return manifestPlace{}, err
+		}
+		b = u.bucket
 	}
 	plan, err := json.Marshal(u.app.plan.Describe())
 	if err != nil {
 		return manifestPlace{}, fmt.Errorf("describe the plan: %w", err)
 	}
 	m := &snapshot.Manifest{
-		Kind: snapshot.Kind(p.cut.Kind.String()), Format: snapshot.Native, Application: u.app.names.Application, Timeline: u.app.names.Timeline,
+		Kind: snapshot.Kind(p.cut.Kind.String()), Format: format, Application: u.app.names.Application, Timeline: u.app.names.Timeline,
 		Cut: p.cut.ID, Request: p.cut.Request, Triggered: p.triggered, Completed: time.Now().UnixMilli(), Weir: weirVersion(),
 		Fingerprint: u.app.plan.Fingerprint(), Plan: plan, InternalPartitions: u.app.internal, Topics: u.app.topicsOfManifest(),
 	}
@@ -77,7 +92,7 @@ func (u *uploads) writeManifest(ctx context.Context, p parts) (manifestPlace, er
 			return manifestPlace{}, fmt.Errorf("what task %s has uploaded: %w", ack.Task, err)
 		}
 		for _, s := range stores {
-			state := snapshot.StoreState{UID: s.UID, End: s.Layer.End}
+			state := snapshot.StoreState{UID: s.UID, End: s.Layer.End, Codecs: s.Codecs}
 			if s.Base != 0 {
 				if base == nil {
 					if base, err = u.baseManifest(ctx, p.base, s.Base); err != nil {
@@ -98,15 +113,23 @@ func (u *uploads) writeManifest(ctx context.Context, p parts) (manifestPlace, er
 	if m.InFlight, err = u.inFlight(ctx, p.acks); err != nil {
 		return manifestPlace{}, err
 	}
+	if p.savepoint != nil {
+		if err := u.copyInFlight(ctx, b, m); err != nil {
+			return manifestPlace{}, err
+		}
+		if err := seenWhole(ctx, b, m); err != nil {
+			return manifestPlace{}, err
+		}
+	}
 	failpoint("manifest")
-	name, err := u.bucket.WriteManifest(ctx, m)
+	name, err := b.WriteManifest(ctx, m)
 	failpoint("manifest.written")
 	if err != nil {
 		return manifestPlace{}, err
 	}
 	// The name holds the hash: manifests/<cut>-<sha256>.json.
 	_, sum, _ := strings.Cut(strings.TrimSuffix(name, ".json"), "-")
-	return manifestPlace{cut: p.cut.ID, name: name, sha256: sum}, nil
+	return manifestPlace{cut: p.cut.ID, name: name, sha256: sum, path: path}, nil
 }
 
 func (u *uploads) baseManifest(ctx context.Context, k *control.Complete, want uint64) (*snapshot.Manifest, error) {
@@ -161,14 +184,18 @@ func (u *uploads) inFlight(ctx context.Context, acks []control.Ack) ([]snapshot.
 
 // garbage is a cut that does not count, or no longer.
 type garbage struct {
-	id       uint64
-	manifest string // "": it was never complete
-	kept     []control.Complete
+	id        uint64
+	manifest  string             // "": it was never complete
+	kept      []control.Complete // checkpoints
+	savepoint *control.Savepoint // that was declined; nil: it was a checkpoint
 }
 
-// discard deletes what a cut has left in the store. It tries until it succeeds.
+// discard deletes what a cut has left in the store. It tries until it succeeds; the place of a
+// savepoint may never have been one that can be reached, and is given up after a while.
 func (u *uploads) discard(g garbage, then func()) {
+	const patience = 3
 	u.work.Go(func() {
+		tries := 0
 		for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 			failpoint("discard")
 			err := u.delete(u.ctx, g)
@@ -180,6 +207,10 @@ func (u *uploads) discard(g garbage, then func()) {
 				return
 			}
 			u.cfg.listener.warn(fmt.Sprintf("delete what cut %d has left", g.id), err)
+			if tries++; g.savepoint != nil && tries == patience {
+				then()
+				return
+			}
 			if pause(u.ctx, wait) != nil {
 				return
 			}
@@ -188,6 +219,9 @@ func (u *uploads) discard(g garbage, then func()) {
 }
 
 func (u *uploads) delete(ctx context.Context, g garbage) error {
+	if g.savepoint != nil {
+		return u.discardSavepoint(ctx, g.savepoint)
+	}
 	if u.cfg.checkpoints.Dir == "" {
 		return nil // nothing was written
 	}

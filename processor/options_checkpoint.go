@@ -16,6 +16,9 @@ type Checkpoints struct {
 	// URL of an object store whose gocloud.dev/blob driver the program imports. Each
 	// application has a place of its own below it. Default: none, and then no checkpoints.
 	Dir string
+	// SavepointDir is where savepoints go that are asked for without a path: the savepoint of a
+	// request into <SavepointDir>/<application>/savepoints/<request>. Default: Dir.
+	SavepointDir string
 	// Interval from one checkpoint to the next. Negative: only what is asked for. Default: 1 min.
 	Interval time.Duration
 	// Timeout after which one that is not complete is given up. Default: 10 min.
@@ -63,7 +66,9 @@ func (c Checkpoints) settings() checkpoint.Settings {
 
 // validate refuses what does not go together, with the reason.
 func (c Checkpoints) validate() error {
-	if c.Dir == "" && c != (Checkpoints{}) {
+	periodic := c
+	periodic.SavepointDir, periodic.Timeout, periodic.Compression = "", 0, "" // those are of savepoints, too
+	if c.Dir == "" && periodic != (Checkpoints{}) {
 		return &Error{What: fmt.Sprintf("checkpoints have settings (%+v) and no Dir", c), Where: "options", Fix: "name a directory that all workers see, or the URL of an object store"}
 	}
 	if c.Compression != "" && c.Compression != string(snapshot.Zstd) && c.Compression != string(snapshot.None) {

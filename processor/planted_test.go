@@ -82,6 +82,7 @@ var cutMistakes = map[string]string{
 	"process what was sent behind the cut":       "^TestVirtualWhatIsSentBehindACutWaits$",
 	"acknowledge the positions before the epoch": "^TestVirtualFaults$",
 	"trim what a checkpoint needs":               "^TestVirtualTrimKeepsWhatCheckpointsNeed$",
+	"copy what was sent behind the cut":          "^TestVirtualFaults$",
 }
 
 // Each is noticed, in one of the first schedules if it needs two workers and faults to show: a

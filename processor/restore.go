@@ -286,6 +286,7 @@ func (l *lane) restored(r taskRestored) {
 		l.tellCuts(checkpoint.Came{Task: r.task, Cut: r.metadata.Cut})
 		t.cut.member = l.cuts.Member(r.task)
 		l.tellMoved(t)
+		l.holdLast(t)
 	}
 	l.tell(epoch.Restored{Task: r.task, Epoch: r.metadata.Epoch})
 	l.resume(t)

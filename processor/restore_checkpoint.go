@@ -9,6 +9,7 @@ import (
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/control"
 )
 
@@ -23,7 +24,7 @@ func (l *lane) fromCheckpoint(ctx context.Context, s *changelog.Store, t offsets
 		return 0, 0, nil
 	}
 	for _, k := range slices.Backward(l.control.kept()) {
-		if k.Timeline != l.app.names.Timeline {
+		if k.Timeline != l.app.names.Timeline || k.Kind != checkpoint.Checkpoint {
 			continue
 		}
 		from, rows, err := l.load(ctx, s, k, t, uid, topic, end)

@@ -385,7 +385,7 @@ func (t *runningTask) waiting() int { return len(t.queue) - t.read }
 
 // pending says whether the task has work that a transaction is needed for.
 func (t *runningTask) pending() bool {
-	return t.read < len(t.queue) && !t.cut.held && (t.stop == nil || !t.stop.reached)
+	return t.read < len(t.queue) && !t.cut.held && !t.cut.last && (t.stop == nil || !t.stop.reached)
 }
 
 var (

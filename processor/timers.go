@@ -51,7 +51,7 @@ func (l *lane) applyIdle() {
 func (l *lane) tickTime(now time.Time) {
 	for _, id := range slices.Clone(l.order) {
 		t := l.tasks[id]
-		if t == nil || !t.wantTime || t.stop != nil {
+		if t == nil || !t.wantTime || t.stop != nil || t.cut.last {
 			continue
 		}
 		t.remind(now)

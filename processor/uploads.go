@@ -42,6 +42,7 @@ type uploads struct {
 	last      map[storeName][]lastCut // oldest first: those that a next cut may build on
 	abandoned uint64                  // cuts up to this one are decided
 	pins      map[uint64]pins         // by checkpoint; nil: being read
+	places    map[uint64]*savepointPlace
 }
 
 // pins are the positions that a checkpoint has in repartition topics.
@@ -67,7 +68,8 @@ type upload struct {
 	base   uint64 // newest completed checkpoint; 0: none, or not to be built upon
 	epoch  offsets.EpochID
 	stores []storeCut
-	failed error // why there will be none
+	failed error              // why there will be none
+	to     *control.Savepoint // nil: to the checkpoints
 }
 
 type storeCut struct {
@@ -80,10 +82,12 @@ type uploadedStore struct {
 	UID   string         `json:"uid"`
 	Base  uint64         `json:"base,omitempty"` // checkpoint whose layers lie below; 0: none
 	Layer snapshot.Layer `json:"layer"`
+	// Of a savepoint: what its reader needs to understand the rows.
+	Codecs *snapshot.Codecs `json:"codecs,omitempty"`
 }
 
 func newUploads(cfg *config, app *application) *uploads {
-	u := &uploads{cfg: cfg, app: app, slots: make(chan struct{}, uploadsAtOnce), taken: map[offsets.Task]uint64{}, last: map[storeName][]lastCut{}, pins: map[uint64]pins{}}
+	u := &uploads{cfg: cfg, app: app, slots: make(chan struct{}, uploadsAtOnce), taken: map[offsets.Task]uint64{}, last: map[storeName][]lastCut{}, pins: map[uint64]pins{}, places: map[uint64]*savepointPlace{}}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	return u
 }
@@ -119,6 +123,9 @@ func (u *uploads) close() {
 	}
 	if u.bucket != nil {
 		_ = u.bucket.Close() // nothing is under way
+	}
+	for _, p := range u.places {
+		p.close()
 	}
 }
 
@@ -210,6 +217,7 @@ func (u *uploads) moved(t offsets.Task, cut uint64) {
 
 func (u *uploads) write(p upload) (out []uploadedStore, err error) {
 	out = []uploadedStore{}
+	b, format := (*snapshot.Bucket)(nil), snapshot.Native
 	done := 0
 	defer func() {
 		for _, s := range p.stores[done:] {
@@ -219,16 +227,29 @@ func (u *uploads) write(p upload) (out []uploadedStore, err error) {
 	if p.failed != nil {
 		return nil, p.failed
 	}
-	if err := u.open(); err != nil {
-		return nil, err
+	if p.to != nil {
+		place, err := u.enter(p.to, p.cut)
+		if err != nil {
+			return nil, err
+		}
+		defer u.leave(place)
+		b, format = place.bucket, place.format
+	} else {
+		if err := u.open(); err != nil {
+			return nil, err
+		}
+		b = u.bucket
 	}
 	for _, s := range p.stores {
 		if err := s.cut.Wait(u.ctx); err != nil {
 			return nil, err
 		}
-		one, err := u.writeStore(p, s)
+		one, err := u.writeStore(b, format, p, s)
 		if err != nil {
 			return nil, err
+		}
+		if p.to != nil {
+			s.cut.Release() // nothing is built upon a savepoint
 		}
 		done++
 		out = append(out, one)
@@ -238,23 +259,26 @@ func (u *uploads) write(p upload) (out []uploadedStore, err error) {
 
 // writeStore writes what changed since the checkpoint that the cut builds on, if this worker
 // has written that, and else all rows.
-func (u *uploads) writeStore(p upload, s storeCut) (out uploadedStore, err error) {
+func (u *uploads) writeStore(b *snapshot.Bucket, format snapshot.Format, p upload, s storeCut) (out uploadedStore, err error) {
 	name := storeName{p.task, s.uid}
 	last := u.lastOf(name, p.base)
 	of := snapshot.Origin{
 		Application: u.app.names.Application, Timeline: u.app.names.Timeline, Cut: p.cut, Task: p.task, UID: s.uid, Epoch: p.epoch,
-		Content: snapshot.Full, End: s.cut.End(),
+		Format: format, Content: snapshot.Full, End: s.cut.End(),
+	}
+	if p.to != nil {
+		of.Codecs = u.app.storeCodecs(p.task, s.uid)
 	}
 	since := last.cut
 	if last.chain >= longestChain || !s.cut.Increments() {
 		since = nil
 	}
-	out.UID = s.uid
+	out.UID, out.Codecs = s.uid, of.Codecs
 	if since != nil {
 		of.Content, of.Since, out.Base = snapshot.Increment, since.End(), p.base
 	}
 	write := func() error {
-		out.Layer, err = u.bucket.WriteRows(u.ctx, of, func(put func(key, value []byte, deleted bool) error) error {
+		out.Layer, err = b.WriteRows(u.ctx, of, func(put func(key, value []byte, deleted bool) error) error {
 			_, err := s.cut.Rows(u.ctx, since, func(key, value []byte, deleted bool) error {
 				if !u.wanted(p.cut) {
 					return errAbandoned
@@ -271,6 +295,9 @@ func (u *uploads) writeStore(p upload, s storeCut) (out uploadedStore, err error
 	}
 	if err != nil {
 		return out, err
+	}
+	if p.to != nil {
+		return out, nil
 	}
 	next := lastCut{id: p.cut, cut: s.cut}
 	if since != nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/weir-stream/weir/integration/tally"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
+	"github.com/weir-stream/weir/processor/admin"
 )
 
 // seeds is how many schedules are played; WEIR_SEEDS says otherwise.
@@ -270,7 +271,7 @@ func virtual(t *testing.T, seed uint64) {
 			t.Fatalf("load: %v\n%s", err, log)
 		}
 		name := []string{"a", "b"}[rnd.IntN(2)]
-		switch rnd.IntN(18) {
+		switch rnd.IntN(20) {
 		case 0:
 			c.RehashCoordinators()
 		case 1:
@@ -288,6 +289,10 @@ func virtual(t *testing.T, seed uint64) {
 		case 5: // the group gives its place away
 			_, err := kadm.NewClient(adm).LeaveGroup(ctx, kadm.LeaveGroup(names.Group()).InstanceIDs(names.GroupInstance(name, 0)))
 			fmt.Fprintf(log, "kick %s out of the group: %v\n", name, err)
+		case 8, 9: // a savepoint is asked for, and nobody waits for it
+			id := fmt.Sprintf("sp-%d", at)
+			_, err := v.admin().RequestSavepoint(ctx, admin.SavepointOptions{ID: id, Format: []string{"native", "portable"}[rnd.IntN(2)]})
+			fmt.Fprintf(log, "savepoint %s: %v\n", id, err)
 		case 6, 7: // some hear of what is decided later than others
 			toss := rand.New(rand.NewPCG(seed, uint64(at)))
 			n := 2 + rnd.IntN(12)
@@ -313,6 +318,9 @@ func virtual(t *testing.T, seed uint64) {
 	}
 	if err == nil {
 		_, err = v.completed()
+	}
+	if err == nil {
+		err = v.nothingIsLeftOfDeclined()
 	}
 	for name := range v.stops {
 		err = errors.Join(err, v.stop(name))

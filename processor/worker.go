@@ -27,6 +27,7 @@ type Worker struct {
 	control  *controlTail
 	uploads  *uploads
 	standbys *standbys
+	stopped  atomic.Bool // by a record of the control topic
 }
 
 // New checks the options. It does not talk to Kafka and opens nothing.
@@ -41,7 +42,8 @@ func New(plan *topology.Plan, opts ...Option) (*Worker, error) {
 }
 
 // Run processes until ctx ends or an error needs a person. It returns nil after a clean
-// stop: the open epoch is committed, nothing is undecided. When a task is given up
+// stop: the open epoch is committed, nothing is undecided. So is the end of a worker whose
+// application was stopped (weir stop); it leaves its group, too. When a task is given up
 // (RestartStrategy) it stops likewise, and returns ErrGaveUp. The worker stays a member of
 // its group until its session ends, so that a restart moves no task; LeaveOnStop leaves at
 // once.
@@ -84,7 +86,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w.failures = newFailures(w.cfg, stop)
-	w.control, w.uploads = newControlTail(w.cfg, app.names.Control()), newUploads(w.cfg, app)
+	w.uploads = newUploads(w.cfg, app)
+	w.control = newControlTail(w.cfg, app, w.uploads.decided, func() {
+		w.stopped.Store(true)
+		stop()
+	})
 	defer w.uploads.close()
 	w.standbys = newStandbys(w.cfg, app, db)
 	defer w.standbys.close()
@@ -103,13 +109,12 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	lanes.Wait()
 	last()
 	err = g.Wait()
-	if gaveUp := w.failures.err(); gaveUp != nil {
-		if errors.Is(err, context.Canceled) {
-			err = nil // of a lane that had not begun
-		}
-		err = errors.Join(gaveUp, err)
+	gaveUp := w.failures.err()
+	if (gaveUp != nil || w.stopped.Load()) && errors.Is(err, context.Canceled) {
+		err = nil // of a lane that had not begun
 	}
-	if w.cfg.leaveOnStop {
+	err = errors.Join(gaveUp, err)
+	if w.cfg.leaveOnStop || w.stopped.Load() {
 		err = errors.Join(err, w.leave(app))
 	}
 	return err

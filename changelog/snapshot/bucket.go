@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -89,14 +90,14 @@ type Bucket struct {
 func Open(ctx context.Context, location string, o Options) (*Bucket, error) {
 	p, err := parseLocation(location)
 	if err != nil {
-		shown, _, isURL := strings.Cut(location, "://")
-		if isURL {
-			shown += "://..." // the rest may hold secrets
-		}
-		return nil, failed("open", shown, "", err)
+		return nil, failed("open", withoutSecrets(location), "", err)
 	}
 	if o, err = o.withDefaults(); err != nil {
 		return nil, failed("open", p.String(), "", err)
+	}
+	op := "open"
+	if o.Create {
+		op = "write" // what it is opened for, and what the hint is about
 	}
 	bucket, shared, err := p.open(ctx, o.Create)
 	if err != nil {
@@ -110,12 +111,12 @@ func Open(ctx context.Context, location string, o Options) (*Bucket, error) {
 				}
 			}
 		}
-		return nil, failed("open", p.String(), "", err)
+		return nil, failed(op, p.String(), "", err)
 	}
 	b := &Bucket{bucket: bucket, shared: shared, location: p.String(), prefix: p.prefix, options: o, slots: make(chan struct{}, o.Parallel)}
 	if p.url == nil {
 		if b.dir, err = filepath.Abs(p.dir); err != nil {
-			return nil, failed("open", p.String(), "", err)
+			return nil, failed(op, p.String(), "", err)
 		}
 	}
 	return b, nil
@@ -183,15 +184,21 @@ func (b *Bucket) putFile(ctx context.Context, key string, data []byte) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var file *os.File
-	w, err := b.bucket.NewWriter(ctx, key, &blob.WriterOptions{
-		ContentType: contentType(key),
-		BeforeWrite: func(as func(any) bool) error {
-			if !as(&file) {
-				return errors.New("the file driver does not write to a file")
-			}
-			return nil
-		},
-	})
+	open := func() (*blob.Writer, error) {
+		return b.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+			ContentType: contentType(key),
+			BeforeWrite: func(as func(any) bool) error {
+				if !as(&file) {
+					return errors.New("the file driver does not write to a file")
+				}
+				return nil
+			},
+		})
+	}
+	w, err := open()
+	if errors.Is(err, fs.ErrNotExist) {
+		w, err = open() // the directory was empty, and somebody has just removed it
+	}
 	if err != nil {
 		return err
 	}

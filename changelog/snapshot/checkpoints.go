@@ -34,7 +34,12 @@ func (b *Bucket) Load(ctx context.Context, manifest, application string) (*Manif
 	if application != "" && m.Application != application {
 		return nil, b.wrap("read", manifest, fmt.Errorf("it is of application %q, not of %q: %w", m.Application, application, ErrForeign))
 	}
-	return m, b.parallel(slices.Collect(m.Objects()), func(o Object) error {
+	return m, b.Present(ctx, m)
+}
+
+// Present makes sure that every object that a manifest refers to is there with its size, as Load does.
+func (b *Bucket) Present(ctx context.Context, m *Manifest) error {
+	return b.parallel(slices.Collect(m.Objects()), func(o Object) error {
 		size, err := b.size(ctx, o.Name)
 		if err == nil && size != o.Size {
 			err = b.wrap("read", o.Name, damaged("it has %d bytes, the manifest says %d", size, o.Size))
@@ -109,6 +114,18 @@ func (b *Bucket) Manifests(ctx context.Context) ([]Listed, error) {
 // (<directory>/<application>/manifests/<cut>-<sum>.json). The caller closes the bucket. Errors: those of Open and Load;
 // ErrNotFound also for a savepoint that was not completed, as its manifest is written last.
 func Find(ctx context.Context, location string, o Options) (*Bucket, *Manifest, error) {
+	b, m, err := FindManifest(ctx, location, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.Present(ctx, m); err != nil {
+		return nil, nil, errors.Join(err, b.Close())
+	}
+	return b, m, nil
+}
+
+// FindManifest is Find for who reads the manifest alone: objects may be missing.
+func FindManifest(ctx context.Context, location string, o Options) (*Bucket, *Manifest, error) {
 	root, manifest := splitManifest(location)
 	b, err := Open(ctx, root, o)
 	if err != nil {
@@ -123,7 +140,7 @@ func Find(ctx context.Context, location string, o Options) (*Bucket, *Manifest, 
 
 func (b *Bucket) find(ctx context.Context, manifest string) (*Manifest, error) {
 	if manifest != "" {
-		return b.Load(ctx, manifest, "")
+		return b.manifest(ctx, manifest)
 	}
 	found, err := b.Manifests(ctx)
 	if err != nil {
@@ -131,7 +148,7 @@ func (b *Bucket) find(ctx context.Context, manifest string) (*Manifest, error) {
 	}
 	switch len(found) {
 	case 1:
-		return b.Load(ctx, found[0].Name, "")
+		return b.manifest(ctx, found[0].Name)
 	case 0:
 		return nil, &Error{
 			Op: "read", Location: b.location, Kind: ErrNotFound, Err: errors.New("there is no manifest"),

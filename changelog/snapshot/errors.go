@@ -27,11 +27,13 @@ var (
 	ErrNewer = errors.New("written by a newer release of weir")
 	// ErrForeign is returned for what belongs to another application, task, store or cut.
 	ErrForeign = errors.New("belongs to somebody else")
+	// ErrOccupied is returned for a place where another savepoint lies.
+	ErrOccupied = errors.New("another savepoint lies there")
 	// ErrScheme is returned for a URL that no linked driver knows.
 	ErrScheme = errors.New("no driver for this kind of store")
 )
 
-var kinds = []error{ErrDamaged, ErrNewer, ErrForeign, ErrScheme, ErrAccess, ErrFull, ErrNotFound, ErrUnreachable}
+var kinds = []error{ErrDamaged, ErrNewer, ErrForeign, ErrOccupied, ErrScheme, ErrAccess, ErrFull, ErrNotFound, ErrUnreachable}
 
 // errTimeout is the cause of a request's context that Options.Timeout ended.
 var errTimeout = errors.New("no answer in time")
@@ -140,6 +142,8 @@ func hint(kind error, op string) string {
 		return "it cannot be used, take another checkpoint or savepoint"
 	case ErrNewer:
 		return "run the release that wrote it, or a later one"
+	case ErrOccupied:
+		return "name an empty place, each savepoint has one of its own"
 	case ErrForeign:
 		return "check the path and the application's name"
 	}

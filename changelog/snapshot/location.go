@@ -61,8 +61,6 @@ func parseLocation(location string) (place, error) {
 			return place{}, errors.New("file URL without a path")
 		}
 		return place{dir: filepath.Clean(filepath.FromSlash(dir))}, nil
-	case memblob.Scheme:
-		return place{url: u}, nil
 	}
 	p := place{url: u}
 	if inside := strings.Trim(path.Clean("/"+u.Path), "/"); inside != "" {
@@ -80,6 +78,37 @@ func (p place) String() string {
 		return p.dir
 	}
 	return strings.TrimSuffix(p.url.Scheme+"://"+p.url.Host+"/"+p.prefix, "/")
+}
+
+// Join gives the location below another one, whose parameters it keeps.
+func Join(location string, parts ...string) string {
+	if !strings.Contains(location, "://") {
+		return filepath.Join(append([]string{location}, parts...)...)
+	}
+	bare, query, hasQuery := strings.Cut(location, "?")
+	bare = strings.TrimRight(bare, "/") + "/" + path.Join(parts...)
+	if hasQuery {
+		bare += "?" + query
+	}
+	return bare
+}
+
+// Local gives the directory of a location that is one, as the caller's process would find it. Errors are those of Open.
+func Local(location string) (dir string, local bool, err error) {
+	p, err := parseLocation(location)
+	if err != nil {
+		return "", false, failed("open", withoutSecrets(location), "", err)
+	}
+	return p.dir, p.url == nil, nil
+}
+
+// withoutSecrets is what may be shown of a location that could not be taken apart.
+func withoutSecrets(location string) string {
+	scheme, _, isURL := strings.Cut(location, "://")
+	if isURL {
+		return scheme + "://..."
+	}
+	return location
 }
 
 // memory holds the buckets of mem://name, which live as long as the process.

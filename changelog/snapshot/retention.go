@@ -110,12 +110,19 @@ func (b *Bucket) Sweep(ctx context.Context, keep []*Manifest, from, below uint64
 // whose checkpoints are not retained. Of a local bucket the directories go too, if nothing else is in them.
 func (b *Bucket) Dispose(ctx context.Context) (Swept, error) {
 	swept, err := b.Sweep(ctx, nil, 0, math.MaxUint64)
-	if err != nil || b.dir == "" {
-		return swept, err
+	if err == nil {
+		b.prune()
+	}
+	return swept, err
+}
+
+// prune removes the directories of a local bucket that are empty.
+func (b *Bucket) prune() {
+	if b.dir == "" {
+		return
 	}
 	root := filepath.Join(b.dir, filepath.FromSlash(b.prefix))
 	for _, dir := range slices.Backward([]string{root, filepath.Join(root, manifestDir), filepath.Join(root, objectDir)}) {
 		_ = os.Remove(dir) // fails where somebody else has files
 	}
-	return swept, nil
 }

@@ -2,6 +2,7 @@ package eos
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,8 +14,8 @@ import (
 )
 
 // audit judges what the application has left behind, when all workers have stopped. clean says that those which had the
-// tasks stopped cleanly.
-func (r *run) audit(clean bool) {
+// tasks stopped cleanly. copies are savepoints that were copied to somewhere else.
+func (r *run) audit(clean bool, copies ...string) {
 	r.t.Helper()
 	var dirs []string
 	list, err := os.ReadDir(r.dir)
@@ -27,6 +28,9 @@ func (r *run) audit(clean bool) {
 	facts, err := r.tally.Collect(r.ctx, r.cluster.Addrs(), dirs...)
 	if err == nil {
 		err = r.tally.CollectCheckpoints(r.ctx, &facts, r.cuts)
+	}
+	for _, dir := range copies {
+		err = errors.Join(err, r.tally.CollectSavepoint(r.ctx, &facts, dir))
 	}
 	if err != nil {
 		r.t.Errorf("collect facts: %v", err)

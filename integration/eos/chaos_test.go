@@ -12,12 +12,13 @@ import (
 
 	"github.com/weir-stream/weir/integration/kafkatest"
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor/admin"
 )
 
 // steps are the failpoints that chaos draws from.
 var steps = []string{
 	"poll", "process", "flush", "produce", "flushed", "offsets", "offsets.sent", "end", "end.written", "ended", "apply", "assign", "revoke", "restore", "first-record",
-	"decide", "cut.ack", "cut.taken", "upload", "uploaded", "manifest", "manifest.written", "discard",
+	"decide", "cut.ack", "cut.taken", "upload", "uploaded", "manifest", "manifest.written", "discard", "copy", "copied",
 }
 
 // faults are what happens to the others while the first worker is on its way to a step. A
@@ -159,6 +160,9 @@ func chaos(t *testing.T, seed uint64) {
 			}
 		case 10:
 			storm()
+		case 11: // nobody waits for it; the audit judges it if it is taken
+			s, err := r.admin().RequestSavepoint(r.ctx, admin.SavepointOptions{})
+			t.Logf("savepoint %s: %v", s.ID, err)
 		}
 	}
 	fed()

@@ -205,7 +205,7 @@ func (t Tally) state(f Facts, meta map[offsets.Task]offsets.Metadata, r *Report)
 		if !ok {
 			continue
 		}
-		want, err := t.inputFold(f, f.Positions, who, m.Time, 0)
+		want, err := t.inputFold(f, f.Positions, who, m.Time, t.inFlight(f, f.Positions, who, 0))
 		if err != nil {
 			r.add("I4 task %s: %v", who, err)
 			continue

@@ -1,9 +1,9 @@
 package tally
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -15,61 +15,111 @@ import (
 type Checkpoint struct {
 	Manifest *snapshot.Manifest
 	Rows     map[offsets.Task]map[string]Rows // by task and store
+	InFlight map[offsets.Task][]Record        // copies, in a savepoint
 }
 
-// CollectCheckpoints reads every checkpoint that the control topic has as complete and not dropped, whole: location is
-// where the application keeps them. Collect comes before it.
+// CollectCheckpoints reads every checkpoint and savepoint that the control topic has as complete and not dropped, whole:
+// location is where the application keeps checkpoints, savepoints lie where it says. Collect comes before it.
 func (t Tally) CollectCheckpoints(ctx context.Context, f *Facts, location string) error {
-	b, err := snapshot.Open(ctx, location, snapshot.Options{})
-	if err != nil {
-		if errors.Is(err, snapshot.ErrNotFound) {
-			return nil // none was ever written
-		}
-		return err
-	}
-	defer b.Close()
-	b = b.Under(t.App)
-	for _, name := range t.completed(*f) {
-		m, err := b.Load(ctx, name, t.App)
+	for _, k := range t.completed(*f) {
+		c, err := t.collectCut(ctx, k, location)
 		if err != nil {
-			return fmt.Errorf("a completed checkpoint: %w", err)
-		}
-		c := Checkpoint{Manifest: m, Rows: map[offsets.Task]map[string]Rows{}}
-		for _, who := range m.Tasks {
-			c.Rows[who.Task] = map[string]Rows{}
-			for _, s := range who.Stores {
-				rows := Rows{}
-				err := b.Restore(ctx, m, who.Task, s.UID, func(key, value []byte, deleted bool) error {
-					if deleted {
-						value = nil
-					} else {
-						value = append([]byte{}, value...)
-					}
-					rows.set(key, value)
-					return nil
-				}, nil)
-				if err != nil {
-					return fmt.Errorf("a completed checkpoint: %w", err)
-				}
-				c.Rows[who.Task][s.UID] = rows
-			}
+			return fmt.Errorf("cut %s, which is complete: %w", k.cut, err)
 		}
 		f.Checkpoints = append(f.Checkpoints, c)
 	}
 	return nil
 }
 
-// completed are the manifests of the checkpoints that count, in their order.
-func (t Tally) completed(f Facts) (names []string) {
-	byCut := map[string]string{}
+// CollectSavepoint reads a savepoint, wherever it was copied to.
+func (t Tally) CollectSavepoint(ctx context.Context, f *Facts, location string) error {
+	b, m, err := snapshot.Find(ctx, location, snapshot.Options{})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	c, err := collectFrom(ctx, b, m)
+	if err != nil {
+		return err
+	}
+	f.Checkpoints = append(f.Checkpoints, c)
+	return nil
+}
+
+func (t Tally) collectCut(ctx context.Context, k completedCut, location string) (Checkpoint, error) {
+	at := snapshot.Join(location, t.App)
+	if k.path != "" {
+		at = k.path
+	}
+	b, err := snapshot.Open(ctx, at, snapshot.Options{})
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	defer b.Close()
+	m, err := b.Load(ctx, k.manifest, t.App)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return collectFrom(ctx, b, m)
+}
+
+func collectFrom(ctx context.Context, b *snapshot.Bucket, m *snapshot.Manifest) (Checkpoint, error) {
+	c := Checkpoint{Manifest: m, Rows: map[offsets.Task]map[string]Rows{}, InFlight: map[offsets.Task][]Record{}}
+	for _, who := range m.Tasks {
+		c.Rows[who.Task] = map[string]Rows{}
+		for _, s := range who.Stores {
+			rows := Rows{}
+			err := b.Restore(ctx, m, who.Task, s.UID, func(key, value []byte, deleted bool) error {
+				if deleted {
+					value = nil
+				} else {
+					value = append([]byte{}, value...)
+				}
+				rows.set(key, value)
+				return nil
+			}, nil)
+			if err != nil {
+				return c, err
+			}
+			c.Rows[who.Task][s.UID] = rows
+		}
+	}
+	for _, part := range m.InFlight {
+		err := b.Records(ctx, m, part, func(r *snapshot.Record) error {
+			out := Record{Offset: r.Offset, Key: r.Key, Value: r.Value, Time: r.Timestamp}
+			for _, h := range r.Headers {
+				if h.Key == offsets.StampHeader {
+					s, err := offsets.DecodeStamp(h.Value)
+					if err != nil {
+						return err
+					}
+					out.Stamp = &s
+				}
+			}
+			c.InFlight[part.Task] = append(c.InFlight[part.Task], out)
+			return nil
+		}, nil)
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// completedCut is one that counts, as the control topic says.
+type completedCut struct{ cut, manifest, path string }
+
+// completed are the cuts that count, in their order.
+func (t Tally) completed(f Facts) (out []completedCut) {
+	byCut := map[string]completedCut{}
 	var cuts []string
 	for _, r := range f.Logs[Partition{t.names().Control(), 0}].committed() {
 		kind, cut, _ := strings.Cut(string(r.Key), ".")
-		var v struct{ Manifest string }
+		var v struct{ Manifest, Path string }
 		switch kind {
 		case "complete":
 			if json.Unmarshal(r.Value, &v) == nil {
-				byCut[cut] = v.Manifest
+				byCut[cut] = completedCut{cut, v.Manifest, v.Path}
 				cuts = append(cuts, cut)
 			}
 		case "dropped":
@@ -77,11 +127,11 @@ func (t Tally) completed(f Facts) (names []string) {
 		}
 	}
 	for _, cut := range cuts {
-		if name, ok := byCut[cut]; ok {
-			names = append(names, name)
+		if k, ok := byCut[cut]; ok {
+			out = append(out, k)
 		}
 	}
-	return names
+	return out
 }
 
 // checkpoints compares each checkpoint with what the inputs below its positions give: the state of a task, and what was
@@ -108,11 +158,17 @@ func (t Tally) checkpoints(f Facts, r *Report) {
 					now = s.Time
 				}
 			}
-			if between := (Partition{t.input(1), who.Partition}); who.Sub == 1 && f.Logs[between].Start > at[between].Offset {
+			inFlight := t.inFlight(f, at, who, n)
+			if between := (Partition{t.input(1), who.Partition}); who.Sub == 1 && c.Manifest.Kind == snapshot.Savepoint {
+				if why := differ(c.InFlight[who], inFlight, f.Logs[between].Start); why != "" {
+					r.add("I8 savepoint %d: what is in flight in %s/%d: %s", n, between.Topic, between.Number, why)
+				}
+				inFlight = c.InFlight[who] // the topic is trimmed as if there were no savepoint
+			} else if who.Sub == 1 && f.Logs[between].Start > at[between].Offset {
 				r.add("I8 checkpoint %d: %s/%d is trimmed to %d, its position is %d", n, between.Topic, between.Number, f.Logs[between].Start, at[between].Offset)
 				continue
 			}
-			want, err := t.inputFold(f, at, who, now, n)
+			want, err := t.inputFold(f, at, who, now, inFlight)
 			if err != nil {
 				r.add("I8 checkpoint %d, task %s: %v", n, who, err)
 				continue
@@ -124,4 +180,31 @@ func (t Tally) checkpoints(f Facts, r *Report) {
 			}
 		}
 	}
+}
+
+// differ compares copied records with those of the topic, as far as it still has them.
+func differ(copies, topic []Record, start int64) string {
+	have := map[int64]Record{}
+	for _, r := range copies {
+		if _, twice := have[r.Offset]; twice || r.Stamp == nil {
+			return fmt.Sprintf("offset %d is there twice, or without a stamp", r.Offset)
+		}
+		have[r.Offset] = r
+	}
+	for _, r := range topic {
+		c, ok := have[r.Offset]
+		if !ok {
+			return fmt.Sprintf("offset %d is missing", r.Offset)
+		}
+		if !bytes.Equal(c.Key, r.Key) || !bytes.Equal(c.Value, r.Value) || c.Time != r.Time || *c.Stamp != *r.Stamp {
+			return fmt.Sprintf("offset %d is %x=%x at %d, stamp %+v; the topic has %x=%x at %d, %+v", r.Offset, c.Key, c.Value, c.Time, *c.Stamp, r.Key, r.Value, r.Time, *r.Stamp)
+		}
+		delete(have, r.Offset)
+	}
+	for offset := range have {
+		if offset >= start {
+			return fmt.Sprintf("offset %d does not belong to it", offset)
+		}
+	}
+	return ""
 }

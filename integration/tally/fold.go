@@ -35,9 +35,8 @@ func (t Tally) tasks() (out []offsets.Task) {
 // to the task and not to a key are left out. now is the task's time: windows that ended by then are gone.
 //
 // Repartition topics are trimmed, so what a task of sub-topology 1 has read is not there any more. But counts and sums
-// do not depend on order: it is what the source's prefix sends to it, less what lies unread in its partition. With a cut,
-// that is what was sent before it; 0 stands for now.
-func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, now int64, cut uint64) (map[string]Rows, error) {
+// do not depend on order: it is what the source's prefix sends to it, less what is in flight to it.
+func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, now int64, inFlight []Record) (map[string]Rows, error) {
 	out := map[string]Rows{}
 	for _, uid := range stores[who.Sub] {
 		out[uid] = Rows{}
@@ -76,9 +75,8 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 			one(group, v, r.Time, 1)
 		}
 	}
-	between := Partition{t.input(1), who.Partition}
-	for _, r := range f.Logs[between].committed() {
-		if r.Offset < at[between].Offset || r.Stamp == nil || r.Stamp.Kind != offsets.Data || cut > 0 && r.Stamp.Cut >= cut {
+	for _, r := range inFlight {
+		if r.Stamp == nil || r.Stamp.Kind != offsets.Data {
 			continue
 		}
 		v, err := inputValue(r)
@@ -88,6 +86,20 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 		one(r.Key, v, r.Time, -1)
 	}
 	return out, nil
+}
+
+// inFlight is what lies unread in the partition of a task. With a cut, that is what was sent before it; 0 stands for now.
+func (t Tally) inFlight(f Facts, at map[Partition]Position, who offsets.Task, cut uint64) (out []Record) {
+	if who.Sub == 0 {
+		return nil
+	}
+	between := Partition{t.input(1), who.Partition}
+	for _, r := range f.Logs[between].committed() {
+		if r.Offset >= at[between].Offset && r.Stamp != nil && (cut == 0 || r.Stamp.Cut < cut) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func inputValue(r Record) (int64, error) {

@@ -32,21 +32,22 @@ func main() {
 		cache    = flag.Int64("cache", 64<<20, "cache bytes")
 		leave    = flag.Bool("leave", false, "leave the group on stop")
 		standbys = flag.Int("standbys", 0, "copies of each task's state")
-		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory, three a second")
+		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory")
+		every    = flag.Duration("interval", 300*time.Millisecond, "between checkpoints; negative: none but those that are asked for")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
 	flag.IntVar(&t.Keys, "keys", 100, "keys")
 	flag.IntVar(&t.Groups, "groups", 10, "groups")
 	flag.Parse()
 	t.Partitions = int32(*parts)
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts, *standbys); err != nil {
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts, *every, *standbys); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string, standbys int) error {
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string, every time.Duration, standbys int) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -60,7 +61,7 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.CacheBytes(cache), processor.Standbys(standbys), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
 	if cuts != "" {
-		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: 300 * time.Millisecond, TolerableFailures: -1}))
+		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: every, TolerableFailures: -1}))
 	}
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())

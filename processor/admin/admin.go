@@ -63,12 +63,16 @@ func (c *Client) Birth(ctx context.Context) (Birth, error) {
 	if !ok {
 		return Birth{}, c.notBorn()
 	}
+	return birthOf(c.application, born)
+}
+
+func birthOf(application string, born control.Born) (Birth, error) {
 	b := Birth{
-		Application: c.application, Timeline: born.Timeline, Born: time.UnixMilli(born.Wall).UTC(),
+		Application: application, Timeline: born.Timeline, Born: time.UnixMilli(born.Wall).UTC(),
 		InternalPartitions: born.InternalPartitions, Partitions: born.Partitions,
 	}
 	if err := json.Unmarshal(born.Plan, &b.Plan); err != nil {
-		return Birth{}, fmt.Errorf("plan of %s in its control topic: %w", c.application, err)
+		return Birth{}, fmt.Errorf("plan of %s in its control topic: %w", application, err)
 	}
 	return b, nil
 }

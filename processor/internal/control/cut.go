@@ -27,6 +27,7 @@ type (
 		Full     bool            `json:"full,omitempty"`   // not an increment
 		Path     string          `json:"path,omitempty"`   // where a savepoint goes; empty: the configured place
 		Format   string          `json:"format,omitempty"` // of a savepoint: native or portable
+		Stop     bool            `json:"stop,omitempty"`   // a savepoint's: no task processes anything behind it, and when it is complete the workers stop
 		By       string          `json:"by"`               // who, for people
 		Wall     int64           `json:"wall"`             // ms since 1970, for people
 	}
@@ -48,8 +49,9 @@ type (
 	Complete struct {
 		Cut
 		Timeline uint32 `json:"timeline"`
-		Manifest string `json:"manifest"` // name in the store
-		SHA256   string `json:"sha256"`   // of the manifest, hex
+		Manifest string `json:"manifest"`       // name in the store
+		SHA256   string `json:"sha256"`         // of the manifest, hex
+		Path     string `json:"path,omitempty"` // of a savepoint: the store
 		Wall     int64  `json:"wall"`
 	}
 	// Dropped takes a completed checkpoint out of those that are kept. Its objects are
@@ -59,6 +61,14 @@ type (
 		Timeline uint32 `json:"timeline"`
 		Wall     int64  `json:"wall"`
 	}
+	// Stop ends the workers that run when it is written. Those that start later do not heed
+	// it.
+	Stop struct {
+		ID       string `json:"id"`
+		Timeline uint32 `json:"timeline"`
+		By       string `json:"by"` // who, for people
+		Wall     int64  `json:"wall"`
+	}
 )
 
 func (Request) kind() string  { return "request" }
@@ -66,18 +76,21 @@ func (Trigger) kind() string  { return "trigger" }
 func (Declined) kind() string { return "declined" }
 func (Complete) kind() string { return "complete" }
 func (Dropped) kind() string  { return "dropped" }
+func (Stop) kind() string     { return "stop" }
 
 func (r Request) name() string  { return r.ID }
 func (r Trigger) name() string  { return number(r.ID) }
 func (r Declined) name() string { return number(r.ID) }
 func (r Complete) name() string { return number(r.ID) }
 func (r Dropped) name() string  { return number(r.ID) }
+func (r Stop) name() string     { return r.ID }
 
 func (r Request) timeline() uint32  { return r.Timeline }
 func (r Trigger) timeline() uint32  { return r.Timeline }
 func (r Declined) timeline() uint32 { return r.Timeline }
 func (r Complete) timeline() uint32 { return r.Timeline }
 func (r Dropped) timeline() uint32  { return r.Timeline }
+func (r Stop) timeline() uint32     { return r.Timeline }
 
 func (r Request) check() error {
 	if err := offsets.CheckName(r.ID); err != nil {
@@ -100,6 +113,13 @@ func (c Cut) check() error {
 }
 
 func (r Dropped) check() error { return Cut{ID: r.ID}.check() }
+
+func (r Stop) check() error {
+	if err := offsets.CheckName(r.ID); err != nil {
+		return fmt.Errorf("id of a stop: %w", err)
+	}
+	return nil
+}
 
 func (r Complete) check() error {
 	if sum, err := hex.DecodeString(r.SHA256); err != nil || len(sum) != 32 {

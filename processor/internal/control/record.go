@@ -16,8 +16,8 @@ const version = 1
 
 const opening = `{"version":1,`
 
-// Record is one of Born, Intent, Active and Cancelled, which are about timelines, and Request,
-// Trigger, Declined, Complete and Dropped, which are about cuts (see cut.go).
+// Record is one of Born, Intent, Active and Cancelled, which are about timelines, Request,
+// Trigger, Declined, Complete and Dropped, which are about cuts, and Stop (see cut.go).
 type Record interface {
 	kind() string
 	name() string // what the key has behind the kind: the record's number
@@ -155,6 +155,8 @@ func Decode(key, value []byte) (Record, error) {
 		r, err = decode[Record, Complete](body)
 	case "dropped":
 		r, err = decode[Record, Dropped](body)
+	case "stop":
+		r, err = decode[Record, Stop](body)
 	default:
 		return nil, fmt.Errorf("decode control record %.80q: unknown kind: %w", key, ErrNewer)
 	}

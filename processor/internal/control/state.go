@@ -25,6 +25,7 @@ type State struct {
 	asked   map[string]Request  // by id
 	kept    map[uint64]Complete // completed and not dropped
 	dropped map[uint64]Complete
+	points  savepoints
 }
 
 // OrderError is returned by Apply when a record cannot follow the ones before it: two
@@ -64,6 +65,10 @@ func (s *State) Apply(r Record) error {
 			return err
 		}
 		s.note(r)
+	case Stop:
+		if l > s.active {
+			return refuse("this timeline is not active")
+		}
 	case Born:
 		if _, twice := s.born[l]; twice {
 			return refuse("it is born already")
@@ -134,6 +139,7 @@ func (s *State) Cuts() *checkpoint.Log { return &s.cuts }
 
 // note keeps what the machines do not need of a record about a cut.
 func (s *State) note(r Record) {
+	s.points.note(r)
 	switch r := r.(type) {
 	case Request:
 		if _, again := s.asked[r.ID]; !again {
