@@ -30,6 +30,8 @@ type benchWorker struct {
 	lanes                  int
 	rowBytes               int
 	stateDir, instance     string
+	checkpoints            string
+	checkpointInterval     time.Duration
 	untilIdle              time.Duration
 	tellRestores           bool
 	cpuProfile, memProfile string
@@ -122,6 +124,8 @@ func newBenchWorker() *cobra.Command {
 	f.Lookup("lanes").DefValue = "0" // so that the help is the same on every machine
 	f.IntVar(&b.rowBytes, "row-bytes", 1000, "bytes of each row of workload state")
 	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
+	f.StringVar(&b.checkpoints, "checkpoint-dir", "", "take checkpoints into this `directory` or object store")
+	f.DurationVar(&b.checkpointInterval, "checkpoint-interval", time.Minute, "from one checkpoint to the next")
 	f.StringVar(&b.instance, "instance", "", "`name` of the worker, stable over restarts; default: one kept in the state directory")
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
 	f.BoolVar(&b.tellRestores, "tell-restores", false, "print a line of JSON when a task was restored, too")
@@ -177,6 +181,9 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 		return time.Now()
 	}
 	options := []processor.Option{connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval)}
+	if b.checkpoints != "" {
+		options = append(options, processor.CheckpointInto(processor.Checkpoints{Dir: b.checkpoints, Interval: b.checkpointInterval}))
+	}
 	if b.instance != "" {
 		options = append(options, processor.InstanceID(b.instance))
 	}
