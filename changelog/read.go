@@ -53,6 +53,11 @@ const (
 // The fetch requests are our own: a consumer shows records only, so that it would never
 // be seen to pass a gap at the end of the range.
 func (r Reader) Read(ctx context.Context, opts []kgo.Opt, f func(key, value []byte, offset int64) error) (next int64, err error) {
+	return r.ReadRecords(ctx, opts, func(rec *kgo.Record) error { return f(rec.Key, rec.Value, rec.Offset) })
+}
+
+// ReadRecords is Read with whole records: for topics where headers and times count.
+func (r Reader) ReadRecords(ctx context.Context, opts []kgo.Opt, f func(*kgo.Record) error) (next int64, err error) {
 	if r.From >= r.To {
 		return r.From, nil
 	}
@@ -97,7 +102,7 @@ func (r Reader) Read(ctx context.Context, opts []kgo.Opt, f func(key, value []by
 			if rec.Attrs.IsControl() {
 				continue
 			}
-			if err := f(rec.Key, rec.Value, rec.Offset); err != nil {
+			if err := f(rec); err != nil {
 				return rec.Offset, wrap(err)
 			}
 			p.Records++

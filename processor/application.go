@@ -180,6 +180,9 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 	}
 	born, ok := state.Newest()
 	for ; !ok; born, ok = state.Newest() {
+		if err := state.Check(0); err != nil {
+			return nil, errors.Join(ErrTimelineOver, err)
+		}
 		// Two workers that start at once fence each other: the loser looks again.
 		if err := giveBirth(ctx, cfg, plan, cl); err != nil && (judge(err) == verdictFatal || ctx.Err() != nil) {
 			return nil, fmt.Errorf("first start of %s: %w", plan.Application(), err)

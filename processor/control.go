@@ -13,6 +13,7 @@ import (
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
+	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
 // readControl reads the control topic of an application to its end. An application that
@@ -87,6 +88,16 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent b
 			return 0, fmt.Errorf("control topic %s: %w", topic, err)
 		}
 	}
+}
+
+// overtaken stops a lane that reads of a newer timeline. It would find out at its next epoch, but
+// one without input has none.
+func (l *lane) overtaken(r control.Intent) {
+	if r.Timeline <= l.app.names.Timeline || l.fatal != nil {
+		return
+	}
+	l.fatal = errors.Join(ErrTimelineOver, &control.StopError{Timeline: l.app.names.Timeline, Newer: r.Timeline, Intended: true, By: r.By})
+	l.tell(epoch.Stop{})
 }
 
 // timelineOver says whether this lane must stop: a newer timeline is intended or active.

@@ -69,6 +69,8 @@ func (l *lane) seen(r control.Record) {
 		for _, id := range l.order {
 			l.tellMoved(l.tasks[id])
 		}
+	case control.Intent:
+		l.overtaken(r)
 	case control.Complete:
 		if l.pinsTrim(r) {
 			l.uploads.pinned(r) // what it needs is known when it is time to trim

@@ -22,6 +22,7 @@ type Listener struct {
 	EpochInDoubt     func(DoubtInfo)
 	TransactionEnded func(FencedInfo)
 	CheckpointsFail  func(CheckpointsFailInfo)
+	Rewound          func(RewindReport) // before the worker starts, or by Rewind
 	Warning          func(WarningInfo)
 }
 
@@ -236,6 +237,10 @@ func (l listener) fenced(id string) {
 
 func (l listener) checkpointsFail(last uint64, failures int, reason string) {
 	emit(l, func(x *Listener) func(CheckpointsFailInfo) { return x.CheckpointsFail }, CheckpointsFailInfo{last, failures, reason})
+}
+
+func (l listener) rewound(r RewindReport) {
+	emit(l, func(x *Listener) func(RewindReport) { return x.Rewound }, r)
 }
 
 func (l listener) warn(what string, err error) {

@@ -97,7 +97,7 @@ func TestPositionsOfAnOpenTransactionAreUnstable(t *testing.T) {
 		if err := txn.flush(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := app.sendBirthOffsets(ctx, txn, at); err != nil {
+		if err := app.sendBirthOffsets(ctx, txn, beginning{at: at}); err != nil {
 			t.Fatal(err)
 		}
 		// Before the first commit the group does not exist on the test's broker.

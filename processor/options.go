@@ -60,6 +60,7 @@ type config struct {
 	internal        int // partitions of internal topics; 0: of the widest source
 
 	checkpoints Checkpoints
+	from        *RewindOptions // what is done before the start
 
 	tls       *tls.Config
 	sasl      sasl.Mechanism
