@@ -13,7 +13,6 @@ import (
 	"github.com/weir-stream/weir/changelog"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
-	"github.com/weir-stream/weir/processor/internal/epoch"
 )
 
 // readControl reads the control topic of an application to its end. An application that
@@ -91,13 +90,21 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent b
 }
 
 // overtaken stops a lane that reads of a newer timeline. It would find out at its next epoch, but
-// one without input has none.
+// one without input has none. What it reads may be long past, and taken back: what counts is the
+// end of the topic.
 func (l *lane) overtaken(r control.Intent) {
-	if r.Timeline <= l.app.names.Timeline || l.fatal != nil {
+	if r.Timeline <= l.app.names.Timeline {
 		return
 	}
-	l.fatal = errors.Join(ErrTimelineOver, &control.StopError{Timeline: l.app.names.Timeline, Newer: r.Timeline, Intended: true, By: r.By})
-	l.tell(epoch.Stop{})
+	l.helpers.Go(func() {
+		state, err := readControl(l.ctx, l.cfg, l.app.names.Application, false)
+		if err != nil {
+			return // its next epoch asks again
+		}
+		if err := state.Check(l.app.names.Timeline); err != nil {
+			l.inbox.push(groupRefused{errors.Join(ErrTimelineOver, err)})
+		}
+	})
 }
 
 // timelineOver says whether this lane must stop: a newer timeline is intended or active.

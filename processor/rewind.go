@@ -144,10 +144,6 @@ func rewind(ctx context.Context, cfg *config, plan *topology.Plan, o RewindOptio
 	defer r.close()
 	for try, wait := 1, time.Second; ; try, wait = try+1, min(2*wait, 10*time.Second) {
 		err := r.attempt(ctx)
-		if r.txn != nil {
-			r.txn.close()
-			r.txn = nil
-		}
 		if err == nil {
 			r.report.Took = time.Since(began)
 			cfg.listener.rewound(r.report)
@@ -235,6 +231,9 @@ func (r *rewinder) refuse(what, fix string) error {
 // heal takes the intent back.
 func (r *rewinder) attempt(ctx context.Context) error {
 	application := r.plan.Application()
+	name := offsets.Names{Application: application}.BirthTransactionalID()
+	r.txn = &transaction{name: name, timeout: r.cfg.transactionTimeout, make: func() (*kgo.Client, error) { return r.cfg.producer(name) }}
+	defer r.txn.close()
 	state, err := r.await(ctx)
 	if err != nil {
 		return err
@@ -264,8 +263,6 @@ func (r *rewinder) attempt(ctx context.Context) error {
 		return err
 	}
 	// Whoever holds the id is alone, and what others had begun is over.
-	name := r.app.names.BirthTransactionalID()
-	r.txn = &transaction{name: name, timeout: r.cfg.transactionTimeout, make: func() (*kgo.Client, error) { return r.cfg.producer(name) }}
 	if err := r.txn.reinit(ctx); err != nil {
 		return err
 	}

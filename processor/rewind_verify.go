@@ -169,9 +169,9 @@ func (r *rewinder) verifySource(topic string, was snapshot.Topic, now kadm.Topic
 	instead, allowed := r.o.Positions[topic]
 	const fix = "say where such partitions are to begin: earliest or latest (RewindOptions.Positions, --position topic=earliest)"
 	n := int32(len(now.Partitions))
-	same := fmt.Sprintf("%x", now.ID) == was.ID
+	same := topicID(now) == was.ID
 	if !same && !allowed {
-		no("positions belong to the old topic; "+fix, "source %s was deleted and created again (topic id %x, was %s)", topic, now.ID, was.ID)
+		no("positions belong to the old topic; "+fix, "source %s was deleted and created again (topic id %s, was %s)", topic, topicID(now), was.ID)
 	}
 	if n < was.Partitions {
 		no("restore from before, or start under a new application name", "source %s has %d partitions, had %d", topic, n, was.Partitions)
@@ -212,7 +212,7 @@ func (r *rewinder) verifyInFlight(found kadm.TopicDetails, was map[string]snapsh
 		if !read || part.From == part.To || missing[topic] {
 			continue
 		}
-		if d.Err != nil || fmt.Sprintf("%x", d.ID) != was[topic].ID {
+		if d.Err != nil || topicID(d) != was[topic].ID {
 			missing[topic] = true
 			no(fix, "topic %s, which has records in flight, is gone, or was made anew", topic)
 			continue
@@ -270,3 +270,6 @@ func (r *rewinder) verifyStopped(ctx context.Context, state control.State) error
 		}
 	}
 }
+
+// topicID is written as in a manifest.
+func topicID(d kadm.TopicDetail) string { return fmt.Sprintf("%x", [16]byte(d.ID)) }

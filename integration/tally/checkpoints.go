@@ -34,6 +34,9 @@ func (t Tally) CollectCheckpoints(ctx context.Context, f *Facts, location string
 		if err != nil {
 			return fmt.Errorf("a completed checkpoint: %w", err)
 		}
+		if m.Timeline != t.names().Timeline {
+			continue // what it is compared with is of another one
+		}
 		c := Checkpoint{Manifest: m, Rows: map[offsets.Task]map[string]Rows{}}
 		for _, who := range m.Tasks {
 			c.Rows[who.Task] = map[string]Rows{}

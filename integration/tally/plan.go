@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -38,6 +39,8 @@ type Tally struct {
 	Groups     int
 	Partitions int32
 	Kafka      []kgo.Opt // for the clients that load and check: dialers, TLS
+	Timeline   uint32    // to be looked at; 0: the first
+	Source     string    // topic of the input; "": one of its own
 }
 
 func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
@@ -50,7 +53,7 @@ const WindowSize = time.Second
 // Base is the time of the first record.
 var Base = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (t Tally) In() string      { return t.App + "-in" }
+func (t Tally) In() string      { return cmp.Or(t.Source, t.App+"-in") }
 func (t Tally) Seen() string    { return t.App + "-seen" }
 func (t Tally) GroupsT() string { return t.App + "-groups" }
 func (t Tally) Windows() string { return t.App + "-windows" }

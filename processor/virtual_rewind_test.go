@@ -1,0 +1,272 @@
+//go:build synctests
+
+package processor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/weir-stream/weir/changelog/snapshot"
+	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor"
+)
+
+// opts are for what is no worker.
+func (v *virtualTally) opts() []processor.Option {
+	return []processor.Option{processor.Brokers(v.brokers...), processor.Kafka(v.Kafka...), processor.TransactionTimeout(10 * time.Second),
+		processor.Logger(zerolog.New(io.MultiWriter(v.log)).Level(zerolog.InfoLevel).With().Str("worker", "rewind").Logger())}
+}
+
+// rewind carries one out.
+func (v *virtualTally) rewind(o processor.RewindOptions) (processor.RewindReport, error) {
+	plan, err := v.Plan()
+	if err != nil {
+		v.Fatal(err)
+	}
+	return processor.Rewind(v.ctx, plan, o, v.opts()...)
+}
+
+// manifest is that of the newest checkpoint that is kept.
+func (v *virtualTally) manifest() string {
+	b, err := snapshot.Open(v.ctx, filepath.Join(v.checkpoints(), v.App), snapshot.Options{})
+	if err != nil {
+		v.Fatal(err)
+	}
+	defer b.Close()
+	found, err := b.Manifests(v.ctx)
+	if err != nil || len(found) == 0 {
+		v.Fatalf("manifests: %v, %v", found, err)
+	}
+	return filepath.Join(v.checkpoints(), v.App, found[len(found)-1].Name)
+}
+
+// seldom takes checkpoints so seldom that the ones there are stay.
+func (v *virtualTally) seldom() processor.Option {
+	return processor.CheckpointInto(processor.Checkpoints{Dir: v.checkpoints(), Interval: 2 * time.Second, Retained: 100, Compression: "none"})
+}
+
+func (v *virtualTally) must(err error) {
+	v.Helper()
+	if err != nil {
+		v.Fatalf("%v\n%s", err, v.log)
+	}
+}
+
+// ends are those of a report.
+func endsOf(r processor.RewindReport) map[tally.Partition]int64 {
+	out := map[tally.Partition]int64{}
+	for _, s := range r.Superseded {
+		out[tally.Partition{Topic: s.Topic, Number: s.Partition}] = s.End
+	}
+	return out
+}
+
+// ran has a worker process records that end in the middle of something, with a checkpoint behind
+// some of them, and gives the manifest's name.
+func (v *virtualTally) ran(records int, more ...processor.Option) string {
+	v.Helper()
+	v.start("a", append([]processor.Option{v.seldom()}, more...)...)
+	v.must(v.Load(v.ctx, v.brokers, 0, records/2, false))
+	_, err := v.completed()
+	v.must(err)
+	manifest := v.manifest()
+	v.must(v.Load(v.ctx, v.brokers, records/2, records, false))
+	_, err = v.completed()
+	v.must(err)
+	v.must(v.stop("a"))
+	return manifest
+}
+
+// After more records have been processed an application goes back to a checkpoint, and again to
+// the same one: each time what follows is exact.
+func TestVirtualRewind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		const records = 600
+		from := v.ran(records)
+		for i, id := range []string{"", "again"} {
+			report, err := v.rewind(processor.RewindOptions{From: from, ID: id})
+			v.must(err)
+			if report.Done || report.Timeline != uint32(2+i) || report.Previous != uint32(1+i) || report.Cut == 0 || report.Rows == 0 {
+				t.Fatalf("%+v", report)
+			}
+			same, err := v.rewind(processor.RewindOptions{From: from, ID: id})
+			v.must(err)
+			if !same.Done || same.Timeline != report.Timeline || !slices.Equal(same.Superseded, report.Superseded) {
+				t.Fatalf("the second time it is %+v", same)
+			}
+			v.start("a", v.seldom())
+			last := i == 1
+			at := records + 100*i
+			v.must(v.Load(v.ctx, v.brokers, at, at+100, last))
+			if !last {
+				_, err = v.completed() // checkpoints of the new timeline
+				v.must(err)
+				v.must(v.stop("a"))
+				continue
+			}
+			out, err := v.AwaitRewound(v.ctx, v.brokers, at+100, tally.Outputs{}, endsOf(report))
+			v.must(err)
+			again := v.CheckRewound(out, at+100, endsOf(report))
+			v.must(again.Err())
+			if again.Again == 0 {
+				t.Error("nothing was processed again: the test shows nothing")
+			}
+			_, err = v.completed()
+			v.must(err)
+			v.must(v.stop("a"))
+			v.Timeline = report.Timeline
+			v.must(v.audit("a"))
+		}
+	})
+}
+
+// A rewind dies at any step: until its commit the old timeline is there, and it is run again or
+// taken back.
+func TestVirtualRewindDies(t *testing.T) {
+	for _, step := range []string{"verify", "intent", "fence", "topics", "state", "in-flight", "commit", "done"} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVirtualTally(t)
+				const records = 300
+				from := v.ran(records)
+				died := errors.New("died")
+				func() {
+					defer func() {
+						if r := recover(); r != died { //nolint:errorlint // the very same
+							t.Fatalf("it was to die at %s: %v", step, r)
+						}
+					}()
+					_, err := v.rewind(processor.RewindOptions{From: from, Progress: func(at string) {
+						if at == step {
+							panic(died)
+						}
+					}})
+					t.Fatalf("it did not come to %s: %v", step, err)
+				}()
+				intended := step != "verify" && step != "intent" && step != "done"
+				plan, err := v.Plan()
+				v.must(err)
+				if intended {
+					// Workers of the old timeline say why they do not start, and do after a cancellation.
+					v.start("a", v.seldom())
+					stopped := v.ended("a")
+					if !errors.Is(stopped, processor.ErrTimelineOver) || !strings.Contains(stopped.Error(), "timeline 2 is intended") {
+						t.Fatalf("a worker of the old timeline ended with %v", stopped)
+					}
+					if step == "state" {
+						cancelled, err := processor.CancelRewind(v.ctx, plan, v.opts()...)
+						v.must(err)
+						if !slices.Equal(cancelled, []uint32{2}) {
+							t.Fatalf("cancelled were %v", cancelled)
+						}
+						v.start("a", v.seldom())
+						v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
+						out, err := v.Await(v.ctx, v.brokers, records+100)
+						v.must(err)
+						v.must(v.Check(out, records+100).Err())
+						v.must(v.stop("a"))
+						return
+					}
+				}
+				report, err := v.rewind(processor.RewindOptions{From: from})
+				v.must(err)
+				if want := uint32(2); step == "done" && (!report.Done || report.Timeline != want) || step != "done" && report.Done {
+					t.Fatalf("%+v", report)
+				}
+				v.start("a", v.seldom())
+				v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
+				out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, endsOf(report))
+				v.must(err)
+				v.must(v.CheckRewound(out, records+100, endsOf(report)).Err())
+				_, err = v.completed()
+				v.must(err)
+				v.must(v.stop("a"))
+				v.Timeline = report.Timeline
+				v.must(v.audit("a"))
+			})
+		})
+	}
+}
+
+// Workers run when an application is rewound: it is refused, unless they may be stopped. Those
+// that are told to rewind, all of them and again at each start, make one timeline.
+func TestVirtualRewindOfLiveWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		const records = 600
+		v.start("a", v.seldom())
+		v.start("b", v.seldom())
+		v.must(v.Load(v.ctx, v.brokers, 0, records/2, false))
+		_, err := v.completed()
+		v.must(err)
+		o := processor.RewindOptions{From: v.manifest()}
+		if _, err := v.rewind(o); !errors.Is(err, processor.ErrRewind) || !strings.Contains(err.Error(), "alive: group virtual.1 has the members") {
+			t.Fatalf("a rewind of a live application: %v", err)
+		}
+		o.StopWorkers = true
+		flow := make(chan error, 1)
+		go func() { flow <- v.Load(v.ctx, v.brokers, records/2, records, false) }()
+		var reports []processor.RewindReport
+		heard := make(chan processor.RewindReport, 2)
+		told := processor.Events(&processor.Listener{Rewound: func(r processor.RewindReport) { heard <- r }})
+		for _, name := range []string{"c", "d"} {
+			v.start(name, v.seldom(), processor.StartFrom(o), told)
+		}
+		for range 2 {
+			reports = append(reports, <-heard)
+		}
+		v.must(<-flow)
+		for _, name := range []string{"a", "b"} {
+			err := v.ended(name)
+			if !errors.Is(err, processor.ErrTimelineOver) || !strings.Contains(err.Error(), "is intended by") && !strings.Contains(err.Error(), "is newer") {
+				t.Errorf("%s ended with %v", name, err)
+			}
+		}
+		if reports[0].Timeline != reports[1].Timeline || reports[0].Done == reports[1].Done {
+			t.Fatalf("%+v\n%+v\n%s", reports[0], reports[1], v.log)
+		}
+		v.must(v.stop("c"))
+		v.start("c", v.seldom(), processor.StartFrom(o), told)
+		if r := <-heard; !r.Done || r.Timeline != reports[0].Timeline {
+			t.Fatalf("a restart has rewound again: %+v", r)
+		}
+		v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
+		ends := endsOf(reports[0])
+		out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, ends)
+		v.must(err)
+		v.must(v.CheckRewound(out, records+100, ends).Err())
+		_, err = v.completed()
+		v.must(err)
+		v.must(v.stop("c"))
+		v.must(v.stop("d"))
+		v.Timeline = reports[0].Timeline
+		v.must(v.audit("c", "d"))
+	})
+}
+
+// ended waits for a worker that ends by itself.
+func (v *virtualTally) ended(name string) error {
+	stop := v.stops[name]
+	delete(v.stops, name)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(v.ctx, time.Minute) // virtual
+	defer cancel()
+	go func() { done <- v.waits[name]() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("it did not end by itself: %w", stop())
+	}
+}
