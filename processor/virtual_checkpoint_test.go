@@ -4,6 +4,7 @@ package processor_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
@@ -248,6 +253,46 @@ func TestVirtualCheckpointsAreDropped(t *testing.T) {
 		}
 		if err := v.audit("a"); err != nil {
 			t.Fatalf("%v\n%s", err, v.log)
+		}
+	})
+}
+
+// One worker hears of cuts later than the other one, which has taken the cut and sends records
+// behind it. They wait: the state of the late one at the cut must not hold them.
+func TestVirtualWhatIsSentBehindACutWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		held := 0
+		v.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: offsets.Names{Application: v.App}.Control(), Err: kerr.NotLeaderForPartition, Count: -1,
+			When: func(r kmsg.Request) bool {
+				f := r.(*kmsg.FetchRequest)
+				slow := f.Rack == "late" && len(f.Topics) == 1 && time.Now().UnixMilli()/700%2 == 0
+				if slow {
+					held++
+				}
+				return slow
+			}})
+		v.start("a", v.plain())
+		v.start("b", v.plain(), processor.Kafka(append(v.Kafka, kgo.Rack("late"), kgo.DisableFetchSessions())...))
+		const records = 1200
+		for at := 0; at < records; at += 20 {
+			if err := v.Load(v.ctx, v.brokers, at, at+20, at+20 == records); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(60 * time.Millisecond) // virtual
+		}
+		out, err := v.Await(v.ctx, v.brokers, records)
+		if err == nil {
+			err = v.Check(out, records).Err()
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, v.log)
+		}
+		if err := errors.Join(v.stop("a"), v.stop("b"), v.audit("a", "b")); err != nil {
+			t.Fatalf("%v\n%s", err, v.log)
+		}
+		if held == 0 {
+			t.Error("nobody was late")
 		}
 	})
 }
