@@ -58,30 +58,32 @@ const (
 
 // RewindReport says what a rewind has done.
 type RewindReport struct {
-	ID          string
-	Done        bool   // it was done before, and nothing was done now
-	Application string // that begins anew
-	Timeline    uint32 // that was made
-	Previous    uint32 // that was active before; 0: the application is new
-	From        string // the manifest, without secrets
-	Origin      string // the application that it is of
-	Cut         uint64
+	ID          string `json:"id"`
+	Done        bool   `json:"done"`        // it was done before, and nothing was done now
+	Application string `json:"application"` // that begins anew
+	Timeline    uint32 `json:"timeline"`    // that was made
+	Previous    uint32 `json:"previous"`    // that was active before; 0: the application is new
+	From        string `json:"from"`        // the manifest, without secrets
+	Origin      string `json:"origin"`      // the application that it is of
+	Cut         uint64 `json:"cut"`
 
-	Rows, Records, Bytes int64    // of state; that were in flight; of both
-	Added                []string // stores and sources that the manifest does not have; they begin empty, or where the plan says
-	NotRestored          []string // of RewindOptions.AllowNonRestored, what was left behind
+	Rows        int64    `json:"rows"`        // of state
+	Records     int64    `json:"records"`     // that were in flight
+	Bytes       int64    `json:"bytes"`       // of both
+	Added       []string `json:"added"`       // stores and sources that the manifest does not have; they begin empty, or where the plan says
+	NotRestored []string `json:"notRestored"` // of RewindOptions.AllowNonRestored, what was left behind
 	// Superseded are the output partitions with their ends when nobody wrote to them any more.
 	// Records below that came of what is processed again now come again behind it: who read
 	// them has to forget them.
-	Superseded []SupersededRange
-	Took       time.Duration
+	Superseded []SupersededRange `json:"superseded"`
+	Took       time.Duration     `json:"tookNs"`
 }
 
 // SupersededRange is a partition of an output topic, up to End.
 type SupersededRange struct {
-	Topic     string
-	Partition int32
-	End       int64
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	End       int64  `json:"end"`
 }
 
 // ErrRewind: a rewind was refused, and nothing was changed. Each reason is an *Error.
@@ -257,6 +259,9 @@ func (r *rewinder) attempt(ctx context.Context) error {
 		return err
 	}
 	if r.o.DryRun {
+		r.report.ID, r.report.Application, r.report.Previous = r.id, application, state.Active()
+		r.report.From, r.report.Origin, r.report.Cut = r.bucket.String()+"/"+r.name, r.m.Application, r.m.Cut
+		r.report.Added, r.report.NotRestored = r.origin.added, r.origin.left
 		return nil
 	}
 	if err := createTopics(ctx, r.client, []internalTopic{{r.app.names.Control(), 1, settings.control}}); err != nil {

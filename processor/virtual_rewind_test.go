@@ -36,8 +36,8 @@ func (v *virtualTally) rewind(o processor.RewindOptions) (processor.RewindReport
 	return processor.Rewind(v.ctx, plan, o, v.opts()...)
 }
 
-// manifest is that of the newest checkpoint that is kept.
-func (v *virtualTally) manifest() string {
+// manifests are those of all checkpoints, oldest first.
+func (v *virtualTally) manifests() (names []string, all []*snapshot.Manifest) {
 	b, err := snapshot.Open(v.ctx, filepath.Join(v.checkpoints(), v.App), snapshot.Options{})
 	if err != nil {
 		v.Fatal(err)
@@ -47,13 +47,20 @@ func (v *virtualTally) manifest() string {
 	if err != nil || len(found) == 0 {
 		v.Fatalf("manifests: %v, %v", found, err)
 	}
-	return filepath.Join(v.checkpoints(), v.App, found[len(found)-1].Name)
+	for _, f := range found {
+		m, err := b.Load(v.ctx, f.Name, v.App)
+		v.must(err)
+		names, all = append(names, filepath.Join(v.checkpoints(), v.App, f.Name)), append(all, m)
+	}
+	return names, all
 }
 
-// seldom takes checkpoints so seldom that the ones there are stay.
-func (v *virtualTally) seldom() processor.Option {
-	return processor.CheckpointInto(processor.Checkpoints{Dir: v.checkpoints(), Interval: 2 * time.Second, Retained: 100, Compression: "none"})
+// every takes checkpoints that often, and keeps them.
+func (v *virtualTally) every(interval time.Duration) processor.Option {
+	return processor.CheckpointInto(processor.Checkpoints{Dir: v.checkpoints(), Interval: interval, Retained: 1000, Compression: "none"})
 }
+
+func (v *virtualTally) seldom() processor.Option { return v.every(2 * time.Second) }
 
 func (v *virtualTally) must(err error) {
 	v.Helper()
@@ -71,20 +78,35 @@ func endsOf(r processor.RewindReport) map[tally.Partition]int64 {
 	return out
 }
 
-// ran has a worker process records that end in the middle of something, with a checkpoint behind
-// some of them, and gives the manifest's name.
-func (v *virtualTally) ran(records int, more ...processor.Option) string {
+// ran has a worker process records as they come, with many checkpoints meanwhile, and gives the
+// manifest of one in the first half: that with the most in flight.
+func (v *virtualTally) ran(records int) string {
 	v.Helper()
-	v.start("a", append([]processor.Option{v.seldom()}, more...)...)
-	v.must(v.Load(v.ctx, v.brokers, 0, records/2, false))
+	v.start("a", v.every(100*time.Millisecond))
 	_, err := v.completed()
 	v.must(err)
-	manifest := v.manifest()
-	v.must(v.Load(v.ctx, v.brokers, records/2, records, false))
+	for at := 0; at < records; at += 10 {
+		v.must(v.Load(v.ctx, v.brokers, at, at+10, false))
+		time.Sleep(15 * time.Millisecond) // virtual
+	}
 	_, err = v.completed()
 	v.must(err)
 	v.must(v.stop("a"))
-	return manifest
+	names, all := v.manifests()
+	most, from := int64(0), ""
+	for i, m := range all[:(len(all)+1)/2] {
+		n := int64(0)
+		for _, part := range m.InFlight {
+			n += part.To - part.From
+		}
+		if n >= most {
+			most, from = n, names[i]
+		}
+	}
+	if most == 0 {
+		v.Fatal("no checkpoint has anything in flight")
+	}
+	return from
 }
 
 // After more records have been processed an application goes back to a checkpoint, and again to
@@ -97,7 +119,7 @@ func TestVirtualRewind(t *testing.T) {
 		for i, id := range []string{"", "again"} {
 			report, err := v.rewind(processor.RewindOptions{From: from, ID: id})
 			v.must(err)
-			if report.Done || report.Timeline != uint32(2+i) || report.Previous != uint32(1+i) || report.Cut == 0 || report.Rows == 0 {
+			if report.Done || report.Timeline != uint32(2+i) || report.Previous != uint32(1+i) || report.Cut == 0 || report.Rows == 0 || report.Records == 0 {
 				t.Fatalf("%+v", report)
 			}
 			same, err := v.rewind(processor.RewindOptions{From: from, ID: id})
@@ -210,7 +232,8 @@ func TestVirtualRewindOfLiveWorkers(t *testing.T) {
 		v.must(v.Load(v.ctx, v.brokers, 0, records/2, false))
 		_, err := v.completed()
 		v.must(err)
-		o := processor.RewindOptions{From: v.manifest()}
+		names, _ := v.manifests()
+		o := processor.RewindOptions{From: names[len(names)-1]}
 		if _, err := v.rewind(o); !errors.Is(err, processor.ErrRewind) || !strings.Contains(err.Error(), "alive: group virtual.1 has the members") {
 			t.Fatalf("a rewind of a live application: %v", err)
 		}
