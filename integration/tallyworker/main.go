@@ -31,21 +31,34 @@ func main() {
 		parts    = flag.Int("partitions", 4, "partitions")
 		cache    = flag.Int64("cache", 64<<20, "cache bytes")
 		leave    = flag.Bool("leave", false, "leave the group on stop")
+		from     = flag.String("from", "", "begin anew from the manifest")
+		again    = flag.String("rewind", "", "id of the rewind")
+		fork     = flag.Bool("fork", false, "the manifest is of another application")
+		halt     = flag.Bool("stop-workers", false, "stop those that run, for the rewind")
 		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory, three a second")
+		retained = flag.Int("retained", 3, "checkpoints that are kept")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
 	flag.IntVar(&t.Keys, "keys", 100, "keys")
+	flag.StringVar(&t.Source, "source", "", "topic of the input; default: the application's own")
 	flag.IntVar(&t.Groups, "groups", 10, "groups")
 	flag.Parse()
 	t.Partitions = int32(*parts)
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts); err != nil {
+	var more []processor.Option
+	if *from != "" {
+		more = append(more, processor.StartFrom(processor.RewindOptions{From: *from, ID: *again, Fork: *fork, StopWorkers: *halt}))
+	}
+	if *cuts != "" {
+		more = append(more, processor.CheckpointInto(processor.Checkpoints{Dir: *cuts, Interval: 300 * time.Millisecond, TolerableFailures: -1, Retained: *retained}))
+	}
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, more...); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string) error {
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, more ...processor.Option) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -58,11 +71,8 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.HeartbeatInterval(500 * time.Millisecond), processor.RebalanceTimeout(10 * time.Second),
 		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
-	if cuts != "" {
-		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: 300 * time.Millisecond, TolerableFailures: -1}))
-	}
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())
 	}
-	return processor.Run(ctx, plan, opts...)
+	return processor.Run(ctx, plan, append(opts, more...)...)
 }
