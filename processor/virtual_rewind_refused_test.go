@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,49 @@ func TestVirtualRewindToLostCheckpoint(t *testing.T) {
 		v.must(err)
 		v.refused(plan, processor.RewindOptions{From: names[len(names)-1]}, "records in flight from", "are gone")
 	})
+}
+
+// A plan that has grown in front, so that its sub-topologies have other numbers, and lost a store:
+// what is left goes on exactly.
+func TestVirtualRewindOfAnotherPlan(t *testing.T) {
+	for _, kind := range []string{"checkpoint", "savepoint"} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVirtualTally(t)
+				const records = 300
+				more := tally.Tally{App: "more", Source: "more-in", Partitions: 2, Kafka: v.Kafka}
+				v.must(more.CreateTopics(v.ctx, v.brokers, 1))
+				gone := func(b *topology.Builder) {
+					topology.From(b, topology.NewTopic(more.Seen(), codec.String, codec.Bytes)).Count("gone")
+				}
+				v.First = gone
+				from := v.ran(records)
+				if kind == "savepoint" {
+					from = v.save(from, nil)
+				}
+				v.First = func(b *topology.Builder) {
+					topology.From(b, topology.NewTopic(more.In(), codec.String, codec.Bytes)).Count("more").To(topology.NewTopic(more.Windows(), codec.String, codec.Int64))
+					topology.KeyBy(topology.From(b, topology.NewTopic(more.GroupsT(), codec.String, codec.Bytes)), "hop", codec.String,
+						func(k string, _ []byte) (string, error) { return k, nil }).Count("most")
+				}
+				plan, err := v.Plan()
+				v.must(err)
+				v.refused(plan, processor.RewindOptions{From: from}, "store gone is not in the plan", "source more-seen is not in the plan")
+				report, err := v.rewind(processor.RewindOptions{From: from, AllowNonRestored: []string{"gone", more.Seen()}})
+				v.must(err)
+				if got := strings.Join(slices.Sorted(slices.Values(report.Added)), ", "); got != "source more-groups, source more-in, store more, store most" || len(report.NotRestored) != 2 {
+					t.Errorf("added %s, left %v", got, report.NotRestored)
+				}
+				v.start("a", v.seldom())
+				v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
+				ends := endsOf(report)
+				out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, ends)
+				v.must(err)
+				v.must(v.CheckRewound(out, records+100, ends).Err())
+				v.must(v.stop("a"))
+			})
+		})
+	}
 }
 
 // A new application begins with a copy of another one, which goes on: both end up with the same

@@ -38,9 +38,10 @@ type Tally struct {
 	Keys       int
 	Groups     int
 	Partitions int32
-	Kafka      []kgo.Opt // for the clients that load and check: dialers, TLS
-	Timeline   uint32    // to be looked at; 0: the first
-	Source     string    // topic of the input; "": one of its own
+	Kafka      []kgo.Opt               // for the clients that load and check: dialers, TLS
+	Timeline   uint32                  // to be looked at; 0: the first
+	Source     string                  // topic of the input; "": one of its own
+	First      func(*topology.Builder) // what the plan has before the rest of it; nil: nothing
 }
 
 func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
@@ -71,6 +72,9 @@ func (t Tally) group(key string) string {
 // Plan builds the topology.
 func (t Tally) Plan() (*topology.Plan, error) {
 	b := topology.New(t.App)
+	if t.First != nil {
+		t.First(b)
+	}
 	in := topology.From(b, topology.NewTopic(t.In(), codec.String, codec.Int64))
 	seen := topology.Aggregate(in, "seen", codec.Codec[Pair](pairCodec{}), func(_ string, v int64, p Pair) (Pair, error) {
 		return Pair{p.N + 1, v}, nil
