@@ -58,13 +58,8 @@ func giveBirth(ctx context.Context, cfg *config, plan *topology.Plan, adm *kgo.C
 	if _, born := state.Newest(); born {
 		return nil
 	}
-	if err := state.Check(0); err != nil { // a rewind is to make the first timeline
-		return errors.Join(ErrTimelineOver, err)
-	}
-	if active := state.Active(); active != 0 {
-		// A rewind writes both in one transaction. Positions of our own would not be those that it meant.
-		return &Error{What: fmt.Sprintf("timeline %d is active and was never born", active), Where: "control topic " + names.Control(), Err: ErrTopic,
-			Fix: "find out what else writes to it, or start under a new application name"}
+	if err := mayBeBorn(state, names); err != nil {
+		return err
 	}
 	a := newApplication(cfg, plan, state.Next())
 	if err := a.measure(ctx, adm); err != nil {
@@ -85,6 +80,20 @@ func giveBirth(ctx context.Context, cfg *config, plan *topology.Plan, adm *kgo.C
 	// Without an answer the next look at the control topic tells.
 	if err := a.commitBirth(ctx, txn, beginning{at: at}); err != nil && judge(err) != verdictUnknown {
 		return err
+	}
+	return nil
+}
+
+// mayBeBorn says whether an application without a birth may have one. One that a rewind is to
+// begin waits for it; what a rewind has made is born in the same transaction, as positions of
+// ours would not be those that it meant.
+func mayBeBorn(state control.State, names offsets.Names) error {
+	if active := state.Active(); active != 0 {
+		return &Error{What: fmt.Sprintf("timeline %d is active and was never born", active), Where: "control topic " + names.Control(), Err: ErrTopic,
+			Fix: "find out what else writes to it, or start under a new application name"}
+	}
+	if err := state.Check(0); err != nil {
+		return errors.Join(ErrTimelineOver, err)
 	}
 	return nil
 }

@@ -2,9 +2,11 @@ package eos
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,10 +16,13 @@ import (
 )
 
 // inFlight is the checkpoint with the most records in flight, among those that there are, and
-// how many offsets those take.
+// how many offsets those take; 0: there is none.
 func (r *run) inFlight() (manifest string, most int64) {
 	r.t.Helper()
 	b, err := snapshot.Open(r.ctx, filepath.Join(r.cuts, r.tally.App), snapshot.Options{})
+	if errors.Is(err, snapshot.ErrNotFound) {
+		return "", 0
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -38,9 +43,6 @@ func (r *run) inFlight() (manifest string, most int64) {
 		if n > most {
 			manifest, most = filepath.Join(r.cuts, r.tally.App, f.Name), n
 		}
-	}
-	if most == 0 {
-		r.t.Fatalf("of %d checkpoints none has anything in flight", len(found))
 	}
 	return manifest, most
 }
@@ -108,6 +110,9 @@ func TestRewind(t *testing.T) {
 	fed := r.feed(0, all/2)
 	fed()
 	from, offsets := r.inFlight()
+	if offsets == 0 {
+		t.Fatal("no checkpoint has anything in flight")
+	}
 	t.Logf("%s has %d offsets in flight", filepath.Base(from), offsets)
 	fed = r.feed(all/2, all*4/5)
 	anew := append([]string{"-from", from, "-stop-workers"}, short...)
@@ -193,14 +198,18 @@ func TestRewindKilledAtEachStep(t *testing.T) {
 			if point == "birth" {
 				name = "birth:1:KILL" // the transaction is ready and not ended
 			}
-			const all = 5_000
+			const all = 2_000
 			r := newRun(t, kafkatest.Shared(t), 1)
 			short := []string{"-retained", "1000", "-transaction", "2s"}
 			a := r.start("a", "", short...)
 			r.printed(a, "restored")
-			r.feed(0, all/2)()
-			from, _ := r.inFlight()
-			r.load(all/2, all*4/5, false)
+			var from string
+			n := r.feedUntil(func() bool {
+				name, offsets := r.inFlight()
+				from = name
+				return offsets > 0
+			})
+			r.load(n, n+all, false)
 			anew := append([]string{"-from", from, "-stop-workers"}, short...)
 			r.killed(r.start("b", name, anew...))
 			b := r.start("b", "", anew...)
@@ -209,11 +218,37 @@ func TestRewindKilledAtEachStep(t *testing.T) {
 				t.Errorf("%+v", report)
 			}
 			<-a.gone
-			r.load(all*4/5, all, true)
-			r.checkRewound(all, tally.Outputs{}, ends)
+			r.load(n+all, n+2*all, true)
+			r.checkRewound(n+2*all, tally.Outputs{}, ends)
 			r.stop(b)
 			r.tally.Timeline = report.Timeline
 			r.audit(true)
 		})
 	}
+}
+
+// A worker of the old timeline is stopped with a transaction that is ready to be committed, and
+// goes on when the application was rewound: the broker refuses what it had open.
+func TestZombieOfAnOldTimeline(t *testing.T) {
+	const all = 10_000
+	r := newRun(t, kafkatest.Shared(t), 1)
+	r.patience(2 * time.Minute)
+	a := r.start("a", "end:60:STOP", "-retained", "1000", "-transaction", "60s")
+	n := r.feedUntil(func() bool { return a.said("failpoint") })
+	from, offsets := r.inFlight()
+	if offsets == 0 {
+		t.Fatal("no checkpoint has anything in flight")
+	}
+	b := r.start("b", "", "-retained", "1000", "-from", from, "-stop-workers")
+	report, ends := r.rewound(b)
+	a.signal(syscall.SIGCONT)
+	<-a.gone
+	if !a.said("is newer") && !a.said("is intended by") {
+		t.Errorf("the zombie ended with %v:\n%s", a.err, a.tail())
+	}
+	r.load(n, n+all, true)
+	r.checkRewound(n+all, tally.Outputs{}, ends)
+	r.stop(b)
+	r.tally.Timeline = report.Timeline
+	r.audit(true)
 }
