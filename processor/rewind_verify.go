@@ -54,6 +54,11 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 			no("check the spelling", "%s may be left behind, and there is nothing of that name to leave", name)
 		}
 	}
+	for topic := range r.o.Positions {
+		if !slices.Contains(r.app.sources(), topic) {
+			no("check the spelling", "%s has a position, and is no source of the plan", topic)
+		}
+	}
 	if err := r.verifyPartitions(ctx, no); err != nil {
 		return err
 	}

@@ -79,6 +79,8 @@ func TestVirtualRewindRefused(t *testing.T) {
 		v.refused(plan, processor.RewindOptions{From: save, Fork: true}, "it is of application virtual itself")
 		v.refused(plan, processor.RewindOptions{From: filepath.Join(t.TempDir(), "nothing")}, "check the path")
 		v.refused(plan, processor.RewindOptions{From: save, ID: "Not A Name"}, "the id of the rewind")
+		v.refused(plan, processor.RewindOptions{From: save, Positions: map[string]processor.RewindPosition{"virtual-im": processor.RewindToLatest}}, "virtual-im has a position, and is no source")
+		v.refused(plan, processor.RewindOptions{From: save, Positions: map[string]processor.RewindPosition{v.In(): "somewhere"}}, "use earliest or latest")
 
 		// Positions: another topic of that name, one that is beyond the log, other partitions.
 		wrong := v.save(from, func(m *snapshot.Manifest) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/integration/tally"
@@ -291,5 +294,52 @@ func (v *virtualTally) ended(name string) error {
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("it did not end by itself: %w", stop())
+	}
+}
+
+// Brokers fail while an application is rewound: it is tried again within the rewind, or by whoever
+// runs it again, and what follows is exact.
+func TestVirtualRewindThroughFaults(t *testing.T) {
+	keys := []kmsg.Key{kmsg.Produce, kmsg.TxnOffsetCommit, kmsg.EndTxn, kmsg.InitProducerID, kmsg.Fetch, kmsg.FindCoordinator, kmsg.ListOffsets}
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rnd := rand.New(rand.NewPCG(seed, 3))
+				v := newVirtualTally(t)
+				const records = 200
+				from := v.ran(records)
+				var faults []*kfake.FaultHandle
+				for range 3 + rnd.IntN(6) {
+					k := keys[rnd.IntN(len(keys))]
+					e := faultsOf[k][rnd.IntN(len(faultsOf[k]))]
+					toss := rand.New(rand.NewPCG(seed, rnd.Uint64()))
+					fmt.Fprintf(v.log, "fault %s %v\n", k.Name(), e)
+					faults = append(faults, v.c.Fault(kfake.Fault{Keys: []kmsg.Key{k}, Err: e, Count: 1 + rnd.IntN(3), TopLevel: rnd.IntN(2) == 0,
+						When: func(r kmsg.Request) bool { return ours(r, e) && toss.IntN(3) == 0 }}))
+				}
+				o := processor.RewindOptions{From: from}
+				report, err := v.rewind(o)
+				if err != nil {
+					fmt.Fprintf(v.log, "the first try: %v\n", err)
+				}
+				for _, f := range faults {
+					f.Remove()
+				}
+				if err != nil {
+					report, err = v.rewind(o)
+				}
+				v.must(err)
+				v.start("a", v.seldom())
+				v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
+				out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, endsOf(report))
+				v.must(err)
+				v.must(v.CheckRewound(out, records+100, endsOf(report)).Err())
+				_, err = v.completed()
+				v.must(err)
+				v.must(v.stop("a"))
+				v.Timeline = report.Timeline
+				v.must(v.audit("a"))
+			})
+		})
 	}
 }
