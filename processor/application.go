@@ -194,6 +194,9 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 	}
 	born, ok := state.Newest()
 	for ; !ok; born, ok = state.Newest() {
+		if err := mayBeBorn(state, offsets.Names{Application: plan.Application()}); err != nil {
+			return nil, err
+		}
 		// Two workers that start at once fence each other: the loser looks again.
 		if err := giveBirth(ctx, cfg, plan, cl); err != nil && (judge(err) == verdictFatal || ctx.Err() != nil) {
 			return nil, fmt.Errorf("first start of %s: %w", plan.Application(), err)
@@ -259,7 +262,7 @@ func (a *application) compare(ctx context.Context, cl *kgo.Client, born control.
 			list = append(list, d.String())
 		}
 		errs = append(errs, &Error{What: "the plan differs from the one that the application was born with: " + strings.Join(list, "; "),
-			Where: "application " + a.names.Application, Err: ErrPlan, Fix: "run the old plan, or start under a new application name"})
+			Where: "application " + a.names.Application, Err: ErrPlan, Fix: "run the old plan, rewind to a checkpoint or savepoint with this one (--from), or start under a new application name"})
 	}
 	a.internal = born.InternalPartitions
 	topics := slices.Concat(slices.Collect(maps.Keys(born.Partitions)), a.sinks())

@@ -58,10 +58,10 @@ func giveBirth(ctx context.Context, cfg *config, plan *topology.Plan, adm *kgo.C
 	if _, born := state.Newest(); born {
 		return nil
 	}
-	a := newApplication(cfg, plan, state.Next())
-	if active := state.Active(); active != 0 {
-		a.names.Timeline = active
+	if err := mayBeBorn(state, names); err != nil {
+		return err
 	}
+	a := newApplication(cfg, plan, state.Next())
 	if err := a.measure(ctx, adm); err != nil {
 		return err
 	}
@@ -77,7 +77,32 @@ func giveBirth(ctx context.Context, cfg *config, plan *topology.Plan, adm *kgo.C
 	if err != nil {
 		return err
 	}
-	return a.commitBirth(ctx, txn, at)
+	// Without an answer the next look at the control topic tells.
+	if err := a.commitBirth(ctx, txn, beginning{at: at}); err != nil && judge(err) != verdictUnknown {
+		return err
+	}
+	return nil
+}
+
+// mayBeBorn says whether an application without a birth may have one. One that a rewind is to
+// begin waits for it; what a rewind has made is born in the same transaction, as positions of
+// ours would not be those that it meant.
+func mayBeBorn(state control.State, names offsets.Names) error {
+	if active := state.Active(); active != 0 {
+		return &Error{What: fmt.Sprintf("timeline %d is active and was never born", active), Where: "control topic " + names.Control(), Err: ErrTopic,
+			Fix: "find out what else writes to it, or start under a new application name"}
+	}
+	if err := state.Check(0); err != nil {
+		return errors.Join(ErrTimelineOver, err)
+	}
+	return nil
+}
+
+// beginning is what a timeline begins with.
+type beginning struct {
+	at       map[topicPartition]int64 // first positions of all inputs
+	metadata func(offsets.Task, topicPartition) offsets.Metadata
+	active   *control.Active // of a rewind
 }
 
 // measure looks the user's topics up and decides how many partitions the internal ones get.
@@ -188,7 +213,7 @@ func (a *application) initialPositions(ctx context.Context, cl *kgo.Client) (map
 
 // commitBirth is the one commit without a member: the group is empty, because nobody joins
 // it before the record born is there.
-func (a *application) commitBirth(ctx context.Context, txn *transaction, at map[topicPartition]int64) error {
+func (a *application) commitBirth(ctx context.Context, txn *transaction, b beginning) error {
 	plan, err := json.Marshal(a.plan.Describe())
 	if err != nil {
 		return fmt.Errorf("describe the plan: %w", err)
@@ -204,44 +229,55 @@ func (a *application) commitBirth(ctx context.Context, txn *transaction, at map[
 			born.Partitions[topic], born.TopicIDs[topic] = n, hex.EncodeToString(id[:])
 		}
 	}
-	key, value, err := control.Encode(born)
-	if err != nil {
-		return err
+	records := []control.Record{born}
+	if b.active != nil {
+		records = []control.Record{*b.active, born}
 	}
 	if err := txn.begin(ctx); err != nil {
 		return err
 	}
-	rec := txn.arena.record()
-	rec.Topic, rec.Key, rec.Value = a.names.Control(), key, value
-	txn.produce(ctx, rec, txn.promise(nil, nil))
-	err = txn.flush(ctx)
+	err = txn.decide(ctx, a.names.Control(), records...)
 	if err == nil {
-		err = a.sendBirthOffsets(ctx, txn, at)
+		err = a.sendBirthOffsets(ctx, txn, b)
 	}
 	if err != nil {
 		return errors.Join(err, txn.abort(ctx))
 	}
-	// Without an answer the next look at the control topic tells.
-	if err := txn.commit(ctx); err != nil && judge(err) != verdictUnknown {
-		return err
-	}
-	return nil
+	failpoint("birth")
+	return txn.commit(ctx)
 }
 
-func (a *application) sendBirthOffsets(ctx context.Context, txn *transaction, at map[topicPartition]int64) error {
+// decide writes records to the control topic in the open transaction.
+func (t *transaction) decide(ctx context.Context, topic string, records ...control.Record) error {
+	for _, r := range records {
+		key, value, err := control.Encode(r)
+		if err != nil {
+			return err
+		}
+		rec := t.arena.record()
+		rec.Topic, rec.Key, rec.Value = topic, key, value
+		t.produce(ctx, rec, t.promise(nil, nil))
+	}
+	return t.flush(ctx)
+}
+
+func (a *application) sendBirthOffsets(ctx context.Context, txn *transaction, b beginning) error {
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group = txn.name, a.names.Group()
 	req.ProducerID, req.ProducerEpoch = txn.who.id, txn.who.epoch
 	req.Generation = -1
 	topics := map[string]*kmsg.TxnOffsetCommitRequestTopic{}
 	for _, t := range a.tasks() {
-		m := offsets.Metadata{Timeline: a.names.Timeline, Time: offsets.NoTime, InputTime: offsets.NoTime, Wall: time.Now().UnixMilli(),
-			Ends: make([]int64, len(a.stores(t)))}
-		text, err := m.Encode()
-		if err != nil {
-			return fmt.Errorf("metadata of task %s: %w", t, err)
-		}
 		for _, tp := range a.inputs(t) {
+			m := offsets.Metadata{Time: offsets.NoTime, InputTime: offsets.NoTime, Ends: make([]int64, len(a.stores(t)))}
+			if b.metadata != nil {
+				m = b.metadata(t, tp)
+			}
+			m.Timeline, m.Wall = a.names.Timeline, time.Now().UnixMilli()
+			text, err := m.Encode()
+			if err != nil {
+				return fmt.Errorf("metadata of task %s: %w", t, err)
+			}
 			rt := topics[tp.Topic]
 			if rt == nil {
 				rt = new(kmsg.NewTxnOffsetCommitRequestTopic())
@@ -249,7 +285,7 @@ func (a *application) sendBirthOffsets(ctx context.Context, txn *transaction, at
 				topics[tp.Topic] = rt
 			}
 			p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			p.Partition, p.Offset, p.Metadata = tp.Partition, at[tp], &text
+			p.Partition, p.Offset, p.Metadata = tp.Partition, b.at[tp], &text
 			rt.Partitions = append(rt.Partitions, p)
 		}
 	}

@@ -89,6 +89,24 @@ func controlEnd(ctx context.Context, cl *kgo.Client, topic string, mayBeAbsent b
 	}
 }
 
+// overtaken stops a lane that reads of a newer timeline. It would find out at its next epoch, but
+// one without input has none. What it reads may be long past, and taken back: what counts is the
+// end of the topic.
+func (l *lane) overtaken(r control.Intent) {
+	if r.Timeline <= l.app.names.Timeline {
+		return
+	}
+	l.helpers.Go(func() {
+		state, err := readControl(l.ctx, l.cfg, l.app.names.Application, false)
+		if err != nil {
+			return // its next epoch asks again
+		}
+		if err := state.Check(l.app.names.Timeline); err != nil {
+			l.inbox.push(groupRefused{errors.Join(ErrTimelineOver, err)})
+		}
+	})
+}
+
 // timelineOver says whether this lane must stop: a newer timeline is intended or active.
 // It is asked after every initialisation of a producer.
 func (l *lane) timelineOver(ctx context.Context) (bool, error) {

@@ -73,6 +73,8 @@ func (l *lane) seen(e controlSeen) {
 		}
 	case control.Declined:
 		l.goOn()
+	case control.Intent:
+		l.overtaken(r)
 	case control.Complete:
 		if !e.stops {
 			l.goOn()

@@ -24,6 +24,7 @@ type Listener struct {
 	TransactionEnded func(FencedInfo)
 	CheckpointsFail  func(CheckpointsFailInfo)
 	WorkerStopping   func(StoppingInfo)
+	Rewound          func(RewindReport) // before the worker starts, or by Rewind
 	Warning          func(WarningInfo)
 }
 
@@ -263,6 +264,10 @@ func (l listener) checkpointsFail(last uint64, failures int, reason string) {
 
 func (l listener) stopping(why string) {
 	emit(l, func(x *Listener) func(StoppingInfo) { return x.WorkerStopping }, StoppingInfo{why})
+}
+
+func (l listener) rewound(r RewindReport) {
+	emit(l, func(x *Listener) func(RewindReport) { return x.Rewound }, r)
 }
 
 func (l listener) warn(what string, err error) {

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor/internal/control"
 	"github.com/weir-stream/weir/topology"
 	"github.com/weir-stream/weir/topology/codec"
 )
@@ -65,6 +67,51 @@ func TestOnlyDepartedLanesAreFenced(t *testing.T) {
 	}
 }
 
+// A timeline that counts and has no positions is none that birth may complete: it would begin
+// every source anew.
+func TestActiveAndUnbornIsRefused(t *testing.T) {
+	txn, c, ctx := newTransaction(t)
+	b := topology.New("app")
+	topology.From(b, topology.NewTopic("out", codec.String, codec.String)).ForEach(func(string, string) error { return nil })
+	plan, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := newConfig(plan, Brokers(c.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.reinit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	topic := offsets.Names{Application: "app"}.Control()
+	if err := createTopics(ctx, txn.client, []internalTopic{{topic, 1, settings.control}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []control.Record{control.Intent{Timeline: 1}, control.Active{Timeline: 1, Base: control.Base{Rewind: "half"}}} {
+		if err := txn.begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.decide(ctx, topic, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		txn.settled()
+		want := ErrTopic
+		if _, intent := r.(control.Intent); intent {
+			want = ErrTimelineOver // who is to make the timeline may still do it
+		}
+		if err := giveBirth(ctx, cfg, plan, txn.client); !errors.Is(err, want) {
+			t.Errorf("after %T: %v, want %v", r, err, want)
+		}
+		if err := txn.reinit(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // While a transaction is open over a position, the position before it is still what the group
 // says to those who do not ask for a stable one.
 func TestPositionsOfAnOpenTransactionAreUnstable(t *testing.T) {
@@ -97,7 +144,7 @@ func TestPositionsOfAnOpenTransactionAreUnstable(t *testing.T) {
 		if err := txn.flush(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := app.sendBirthOffsets(ctx, txn, at); err != nil {
+		if err := app.sendBirthOffsets(ctx, txn, beginning{at: at}); err != nil {
 			t.Fatal(err)
 		}
 		// Before the first commit the group does not exist on the test's broker.

@@ -50,6 +50,11 @@ func logListener(log zerolog.Logger) *Listener {
 			log.Error().Uint64("last", i.Last).Int("failures", i.Failures).Str("reason", i.Reason).Msg("checkpoints fail")
 		},
 		WorkerStopping: func(i StoppingInfo) { log.Info().Str("why", i.Why).Msg("stopping") },
-		Warning:        func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
+		Rewound: func(r RewindReport) {
+			log.Info().Str("id", r.ID).Bool("done_before", r.Done).Uint32("timeline", r.Timeline).Uint32("previous", r.Previous).Str("from", r.From).Uint64("cut", r.Cut).
+				Int64("rows", r.Rows).Int64("records", r.Records).Int64("bytes", r.Bytes).Strs("added", r.Added).Strs("not_restored", r.NotRestored).
+				Any("superseded", r.Superseded).Dur("took_ms", r.Took).Msg("rewound")
+		},
+		Warning: func(i WarningInfo) { log.Warn().Err(i.Err).Msg(i.What) },
 	}
 }

@@ -61,6 +61,7 @@ type config struct {
 
 	checkpoints Checkpoints
 	standbys    int
+	from        *RewindOptions // what is done before the start
 
 	tls       *tls.Config
 	sasl      sasl.Mechanism
@@ -234,6 +235,7 @@ func (c *config) validate() error {
 	rule(c.transactionTimeout >= time.Second, fmt.Sprintf("TransactionTimeout is %s", c.transactionTimeout), "use 1 s or more")
 	rule(c.rebalanceTimeout >= 2*c.commitInterval+c.heartbeat, fmt.Sprintf("RebalanceTimeout %s is too short for an epoch of %s and a heartbeat of %s", c.rebalanceTimeout, c.commitInterval, c.heartbeat),
 		"a worker that ends its epoch would be thrown out of the group: raise RebalanceTimeout")
+	rule(c.from == nil || !c.from.DryRun, "StartFrom with DryRun", "use Rewind to look only")
 	errs = append(errs, c.checkpoints.validate())
 	return errors.Join(append(errs, c.checkRestart()...)...)
 }

@@ -109,6 +109,7 @@ type virtualTally struct {
 	dir     string
 	log     *lines
 	stops   map[string]func() error
+	waits   map[string]func() error // for the end of a worker that ends by itself
 }
 
 func newVirtualTally(t *testing.T) *virtualTally {
@@ -124,7 +125,8 @@ func newVirtualTally(t *testing.T) *virtualTally {
 	dial := kgo.Dialer(slowly(virtualNet.DialContext))
 	v := &virtualTally{
 		T: t, Tally: tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}, ctx: ctx, c: c,
-		brokers: []string{"localhost:9092", "localhost:9093", "localhost:9094"}, dir: t.TempDir(), log: new(lines), stops: map[string]func() error{},
+		brokers: []string{"localhost:9092", "localhost:9093", "localhost:9094"}, dir: t.TempDir(), log: new(lines),
+		stops: map[string]func() error{}, waits: map[string]func() error{},
 	}
 	if err := v.CreateTopics(ctx, v.brokers, 1); err != nil {
 		t.Fatal(err)
@@ -162,7 +164,9 @@ func (v *virtualTally) start(name string, more ...processor.Option) {
 			processor.Logger(zerolog.New(io.MultiWriter(v.log)).Level(zerolog.InfoLevel).With().Str("worker", name).Logger()),
 		}, more...)...)
 	}()
-	v.stops[name] = func() error { stop(); return <-done }
+	wait := sync.OnceValue(func() error { return <-done })
+	v.waits[name] = wait
+	v.stops[name] = func() error { stop(); return wait() }
 }
 
 // stop ends a worker.

@@ -75,6 +75,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			err = nil
 		}
 	}()
+	if w.cfg.from != nil {
+		if _, err := rewind(ctx, w.cfg, w.plan, *w.cfg.from); err != nil {
+			return err
+		}
+	}
 	app, err := openApplication(ctx, w.cfg, w.plan)
 	if err != nil && asked.Err() != nil {
 		return nil

@@ -43,7 +43,9 @@ func (r *run) audit(clean bool, copies ...string) {
 	}
 }
 
-func (r *run) names() offsets.Names { return offsets.Names{Application: r.tally.App, Timeline: 1} }
+func (r *run) names() offsets.Names {
+	return offsets.Names{Application: r.tally.App, Timeline: max(r.tally.Timeline, 1)}
+}
 
 // stall is how long it takes from now until readers of committed outputs are past what is
 // written now.

@@ -159,7 +159,7 @@ func (t Tally) history(f Facts, meta map[offsets.Task]offsets.Metadata, r *Repor
 	}
 	for _, who := range t.tasks() {
 		tp := Partition{t.input(who.Sub), who.Partition}
-		var last offsets.Metadata
+		var first, last offsets.Metadata
 		at := int64(-1)
 		known := map[Writer]bool{}
 		for i, p := range f.History[tp] {
@@ -167,6 +167,9 @@ func (t Tally) history(f Facts, meta map[offsets.Task]offsets.Metadata, r *Repor
 			if err != nil {
 				r.add("I7 task %s: commit %d: %v", who, i, err)
 				continue
+			}
+			if i == 0 {
+				first = m
 			}
 			switch {
 			case i == 0 || m.Epoch == last.Epoch && p == f.History[tp][i-1]: // the client may send it twice
@@ -186,10 +189,11 @@ func (t Tally) history(f Facts, meta map[offsets.Task]offsets.Metadata, r *Repor
 		if m, ok := meta[who]; ok && (m.Epoch != last.Epoch || f.Positions[tp].Offset != at) {
 			r.add("I7 task %s: the position is %d of epoch %s, the last commit was %d of %s", who, f.Positions[tp].Offset, m.Epoch, at, last.Epoch)
 		}
-		for _, uid := range stores[who.Sub] {
+		for i, uid := range stores[who.Sub] {
 			log := Partition{t.names().Changelog(uid), who.Partition}
 			for _, rec := range f.Logs[log].committed() {
-				if !known[rec.Writer] {
+				base := first.Epoch.Birth() && i < len(first.Ends) && rec.Offset < first.Ends[i] // written by a rewind
+				if !known[rec.Writer] && !base {
 					r.add("I6 %s/%d@%d: committed by %v, which committed no position of task %s", log.Topic, log.Number, rec.Offset, rec.Writer, who)
 					break
 				}

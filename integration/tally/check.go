@@ -83,8 +83,18 @@ func (t Tally) Expected(n int) (seen, groups, windows int) {
 // records, then to the end of the topics. What came until ctx ended is returned with the
 // error.
 func (t Tally) Await(ctx context.Context, brokers []string, n int) (Outputs, error) {
-	var out Outputs
 	seen, groups, windows := t.Expected(n)
+	return t.await(ctx, brokers, func(out Outputs) error {
+		if len(out.Seen) < seen || len(out.Groups) < groups || len(out.Windows) < windows {
+			return fmt.Errorf("seen %d of %d, groups %d of %d, windows %d of %d", len(out.Seen), seen, len(out.Groups), groups, len(out.Windows), windows)
+		}
+		return nil
+	})
+}
+
+// await reads until nothing is missing, and then to the end.
+func (t Tally) await(ctx context.Context, brokers []string, missing func(Outputs) error) (Outputs, error) {
+	var out Outputs
 	cl, err := t.client(brokers, kgo.ConsumeTopics(t.Seen(), t.GroupsT(), t.Windows()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(100*time.Millisecond))
@@ -97,8 +107,7 @@ func (t Tally) Await(ctx context.Context, brokers []string, n int) (Outputs, err
 	for {
 		fs := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
-			return out, fmt.Errorf("waiting for the outputs of %s: seen %d of %d, groups %d of %d, windows %d of %d: %w",
-				t.App, len(out.Seen), seen, len(out.Groups), groups, len(out.Windows), windows, ctx.Err())
+			return out, fmt.Errorf("waiting for the outputs of %s: %w: %w", t.App, missing(out), ctx.Err())
 		}
 		fs.EachRecord(func(r *kgo.Record) {
 			if at[r.Topic] == nil {
@@ -117,7 +126,7 @@ func (t Tally) Await(ctx context.Context, brokers []string, n int) (Outputs, err
 				out.Windows = append(out.Windows, r)
 			}
 		})
-		if len(out.Seen) < seen || len(out.Groups) < groups || len(out.Windows) < windows {
+		if missing(out) != nil {
 			continue
 		}
 		// Enough: what else is there is too much, so read to the very end.
@@ -141,20 +150,7 @@ func (t Tally) Await(ctx context.Context, brokers []string, n int) (Outputs, err
 func (t Tally) Check(out Outputs, n int) *Report {
 	r := &Report{Seen: len(out.Seen), Groups: len(out.Groups), Windows: len(out.Windows)}
 	perKey := map[string]int64{}
-	want := map[string]Pair{}
-	wantGroup := map[string]Pair{}
-	wantWindow := map[string]int64{}
-	for i := range n {
-		k, v := t.key(i), int64(i/t.Keys+1)
-		want[k] = Pair{want[k].N + 1, v}
-		g := wantGroup[t.group(k)]
-		wantGroup[t.group(k)] = Pair{g.N + 1, g.Value + v}
-		wantWindow[windowName(t.group(k), Base.Add(time.Duration(i)*time.Millisecond).Truncate(WindowSize))]++
-	}
-	for p := range t.Partitions {
-		want[fmt.Sprintf("last-%d", p)] = Pair{1, 0}
-		wantGroup["other"] = Pair{int64(t.Partitions), 0}
-	}
+	want, wantGroup, wantWindow := t.closedForm(n)
 	for _, rec := range out.Seen {
 		k := string(rec.Key)
 		p, err := pairCodec{}.Decode(rec.Value)
@@ -217,6 +213,24 @@ func (t Tally) Check(out Outputs, n int) *Report {
 		}
 	}
 	return r
+}
+
+// closedForm is the last update of each key and group, and the number of each window, after n input records and the
+// last ones.
+func (t Tally) closedForm(n int) (keys, groups map[string]Pair, windows map[string]int64) {
+	keys, groups, windows = map[string]Pair{}, map[string]Pair{}, map[string]int64{}
+	for i := range n {
+		k, v := t.key(i), int64(i/t.Keys+1)
+		keys[k] = Pair{keys[k].N + 1, v}
+		g := groups[t.group(k)]
+		groups[t.group(k)] = Pair{g.N + 1, g.Value + v}
+		windows[windowName(t.group(k), Base.Add(time.Duration(i)*time.Millisecond).Truncate(WindowSize))]++
+	}
+	for p := range t.Partitions {
+		keys[fmt.Sprintf("last-%d", p)] = Pair{1, 0}
+		groups["other"] = Pair{int64(t.Partitions), 0}
+	}
+	return keys, groups, windows
 }
 
 func windowName(group string, start time.Time) string {

@@ -26,7 +26,9 @@ func (t Tally) CollectCheckpoints(ctx context.Context, f *Facts, location string
 		if err != nil {
 			return fmt.Errorf("cut %s, which is complete: %w", k.cut, err)
 		}
-		f.Checkpoints = append(f.Checkpoints, c)
+		if c.Manifest.Timeline == t.names().Timeline { // what it is compared with is of no other one
+			f.Checkpoints = append(f.Checkpoints, c)
+		}
 	}
 	return nil
 }

@@ -260,6 +260,9 @@ func (t Tally) commits(ctx context.Context, brokers []string, adm *kadm.Client) 
 // disksOf reads a state directory; one that a worker never came to is empty.
 func (t Tally) disksOf(dir string, f *Facts) error {
 	err := changelog.Inspect(changelog.DBOptions{Dir: dir, Application: t.App}, func(s changelog.Stored, rows iter.Seq2[[]byte, []byte]) error {
+		if s.ID.Timeline != t.names().Timeline {
+			return nil
+		}
 		d := Disk{Dir: filepath.Base(dir), Store: s.ID, Marker: s.Marker, Rows: Rows{}}
 		for k, v := range rows {
 			d.Rows.set(k, append([]byte{}, v...))

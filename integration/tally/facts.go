@@ -79,6 +79,8 @@ func (r Rows) set(key, value []byte) {
 	r[string(key)] = value
 }
 
+func (r Rows) keys() []string { return slices.Sorted(maps.Keys(r)) }
+
 // differs describes the first key, in order, at which the two are not the same byte for byte.
 func (r Rows) differs(other Rows) (key string, mine, its []byte, yes bool) {
 	all := slices.Sorted(maps.Keys(r))

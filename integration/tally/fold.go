@@ -12,7 +12,9 @@ import (
 // The parts of the topology as the engine cuts it: sub-topology 0 reads the source, 1 the repartition topic.
 var stores = [2][]string{{"seen"}, {"groups", "windows"}}
 
-func (t Tally) names() offsets.Names { return offsets.Names{Application: t.App, Timeline: 1} }
+func (t Tally) names() offsets.Names {
+	return offsets.Names{Application: t.App, Timeline: max(t.Timeline, 1)}
+}
 
 func (t Tally) input(sub int32) string {
 	if sub == 0 {

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -37,7 +38,10 @@ type Tally struct {
 	Keys       int
 	Groups     int
 	Partitions int32
-	Kafka      []kgo.Opt // for the clients that load and check: dialers, TLS
+	Kafka      []kgo.Opt               // for the clients that load and check: dialers, TLS
+	Timeline   uint32                  // to be looked at; 0: the first
+	Source     string                  // topic of the input; "": one of its own
+	First      func(*topology.Builder) // what the plan has before the rest of it; nil: nothing
 }
 
 func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
@@ -50,7 +54,7 @@ const WindowSize = time.Second
 // Base is the time of the first record.
 var Base = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (t Tally) In() string      { return t.App + "-in" }
+func (t Tally) In() string      { return cmp.Or(t.Source, t.App+"-in") }
 func (t Tally) Seen() string    { return t.App + "-seen" }
 func (t Tally) GroupsT() string { return t.App + "-groups" }
 func (t Tally) Windows() string { return t.App + "-windows" }
@@ -68,6 +72,9 @@ func (t Tally) group(key string) string {
 // Plan builds the topology.
 func (t Tally) Plan() (*topology.Plan, error) {
 	b := topology.New(t.App)
+	if t.First != nil {
+		t.First(b)
+	}
 	in := topology.From(b, topology.NewTopic(t.In(), codec.String, codec.Int64))
 	seen := topology.Aggregate(in, "seen", codec.Codec[Pair](pairCodec{}), func(_ string, v int64, p Pair) (Pair, error) {
 		return Pair{p.N + 1, v}, nil

@@ -34,20 +34,33 @@ func main() {
 		standbys = flag.Int("standbys", 0, "copies of each task's state")
 		cuts     = flag.String("checkpoints", "", "take checkpoints into this directory")
 		every    = flag.Duration("interval", 300*time.Millisecond, "between checkpoints; negative: none but those that are asked for")
+		from     = flag.String("from", "", "begin anew from the manifest")
+		again    = flag.String("rewind", "", "id of the rewind")
+		fork     = flag.Bool("fork", false, "the manifest is of another application")
+		halt     = flag.Bool("stop-workers", false, "stop those that run, for the rewind")
+		retained = flag.Int("retained", 3, "checkpoints that are kept")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
 	flag.IntVar(&t.Keys, "keys", 100, "keys")
+	flag.StringVar(&t.Source, "source", "", "topic of the input; default: the application's own")
 	flag.IntVar(&t.Groups, "groups", 10, "groups")
 	flag.Parse()
 	t.Partitions = int32(*parts)
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, *cuts, *every, *standbys); err != nil {
+	more := []processor.Option{processor.Standbys(*standbys)}
+	if *from != "" {
+		more = append(more, processor.StartFrom(processor.RewindOptions{From: *from, ID: *again, Fork: *fork, StopWorkers: *halt}))
+	}
+	if *cuts != "" {
+		more = append(more, processor.CheckpointInto(processor.Checkpoints{Dir: *cuts, Interval: *every, TolerableFailures: -1, Retained: *retained}))
+	}
+	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, more...); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, cuts string, every time.Duration, standbys int) error {
+func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, more ...processor.Option) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -58,13 +71,10 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 		processor.Brokers(brokers...), processor.StateDir(state), processor.InstanceID(instance), processor.Lanes(lanes),
 		processor.CommitInterval(commit), processor.SessionTimeout(session), processor.TransactionTimeout(txn),
 		processor.HeartbeatInterval(500 * time.Millisecond), processor.RebalanceTimeout(10 * time.Second),
-		processor.CacheBytes(cache), processor.Standbys(standbys), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
-	}
-	if cuts != "" {
-		opts = append(opts, processor.CheckpointInto(processor.Checkpoints{Dir: cuts, Interval: every, TolerableFailures: -1}))
+		processor.CacheBytes(cache), processor.Logger(zerolog.New(os.Stdout).Level(zerolog.InfoLevel).With().Timestamp().Logger()),
 	}
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())
 	}
-	return processor.Run(ctx, plan, opts...)
+	return processor.Run(ctx, plan, append(opts, more...)...)
 }

@@ -91,7 +91,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"", "run", "describe", "check"} {
+	for _, name := range []string{"", "run", "rewind", "describe", "check"} {
 		args := []string{"--help"}
 		if name != "" {
 			args = []string{name, "--help"}
@@ -127,6 +127,11 @@ func TestExitCodes(t *testing.T) {
 		{"no such restart strategy", count, append([]string{"run", "--restart", "often", "--state-dir", t.TempDir()}, nobody...), cli.ExitUsage, []string{"--restart", `"often": known are [exponential-delay`}},
 		{"bad restart strategy", count, append([]string{"check", "--restart", "fixed-delay,attempts=0"}, nobody...), cli.ExitCould, []string{"fixed-delay: attempts is 0", "do: use 1 or more"}},
 		{"no such failover", count, append([]string{"check", "--failover", "half"}, nobody...), cli.ExitUsage, []string{`--failover "half": known are region, full`}},
+		{"rewind flags without a place", count, append([]string{"run", "--rewind-id", "x", "--state-dir", t.TempDir()}, nobody...), cli.ExitUsage, []string{"do nothing without --from"}},
+		{"bad position", count, append([]string{"run", "--from", "x", "--position", "lines=middle", "--state-dir", t.TempDir()}, nobody...), cli.ExitUsage, []string{"--position lines=middle: known are earliest, latest"}},
+		{"rewind to nowhere", count, append([]string{"rewind"}, nobody...), cli.ExitUsage, []string{"--from where to rewind to, or --cancel"}},
+		{"rewind and cancel", count, append([]string{"rewind", "--from", "x", "--cancel"}, nobody...), cli.ExitUsage, []string{"or --cancel"}},
+		{"rewind with nobody there", count, append([]string{"rewind", "--from", "x"}, nobody...), cli.ExitCould, []string{"no broker answered"}},
 		{"nobody there", count, append([]string{"check"}, nobody...), cli.ExitCould, []string{"no broker answered", "do: check the addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

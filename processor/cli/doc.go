@@ -3,6 +3,7 @@
 //	func main() { cli.Main(WordCount) }
 //
 //	app run       process until SIGTERM or SIGINT, which commit what is done and end it
+//	app rewind    go back to a savepoint or checkpoint, which run --from does as well
 //	app describe  what Build made: as text, as a drawing in Mermaid, as JSON
 //	app check     brokers, rights, topics and the stored plan, as run would; changes nothing
 //

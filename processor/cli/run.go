@@ -126,6 +126,7 @@ func IsTerminal(w io.Writer) bool {
 func (p program) run() *cobra.Command {
 	var c Connection
 	var w workerFlags
+	var r rewindFlags
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Process until SIGTERM or SIGINT",
@@ -134,6 +135,9 @@ once, which loses nothing either: what was not committed is processed again by t
 
 A stopped worker keeps its tasks until its session times out, so that a restart is quick and disturbs nobody;
 with --leave the others take its tasks over at once.
+
+With --from it is rewound first. ` + rewindHelp + `
+All workers may be started with the same flags, and started again: a rewind is carried out once, by whoever is first.
 
 A task that fails is tried again as --restart says; the names and parameters are Flink's:
   exponential-delay,initial-backoff=1s,max-backoff=1m,backoff-multiplier=1.5,jitter-factor=0.1,
@@ -157,6 +161,13 @@ ends with an error.`,
 			if err != nil {
 				return err
 			}
+			rewind, err := r.options()
+			if err != nil {
+				return err
+			}
+			if rewind != nil {
+				opts = append(opts, processor.StartFrom(*rewind))
+			}
 			ctx, stop := Signals(cmd.Context())
 			defer stop()
 			// First, so that a logger of the program wins.
@@ -164,6 +175,7 @@ ends with an error.`,
 		}),
 	}
 	c.Flags(cmd.Flags())
+	r.add(cmd.Flags())
 	w.add(cmd.Flags())
 	cmd.Flags().SortFlags = false
 	return cmd

@@ -15,7 +15,8 @@ var (
 		Partitions: map[string]int32{"lines": 4}, TopicIDs: map[string]string{"lines": "id"}, Plan: json.RawMessage(`{"nodes":[]}`),
 	}
 	intent2 = Intent{Timeline: 2, By: "pod-0", Wall: 1700000000001}
-	active2 = Active{Timeline: 2, From: 1, Cut: 9, Fingerprint: "5f2a", Base: json.RawMessage(`{}`)}
+	base2   = Base{Rewind: "again", Application: "word-count", Timeline: 1, Cut: 8, Manifest: "/s/manifests/m.json", SHA256: "e3b0", Superseded: []Superseded{{"counts", 0, 42}}}
+	active2 = Active{Timeline: 2, From: 1, Cut: 9, Fingerprint: "5f2a", Base: base2}
 	born2   = Born{Timeline: 2, Fingerprint: "5f2a", InternalPartitions: 8, Plan: json.RawMessage(`{}`)}
 )
 
@@ -26,7 +27,7 @@ func TestEncodeGolden(t *testing.T) {
 	}{
 		{born1, "born.1", `{"version":1,"timeline":1,"fingerprint":"5f2a","internalPartitions":4,"partitions":{"lines":4},"topicIds":{"lines":"id"},"wall":1700000000000,"plan":{"nodes":[]}}`},
 		{intent2, "intent.2", `{"version":1,"timeline":2,"by":"pod-0","wall":1700000000001}`},
-		{active2, "active.2", `{"version":1,"timeline":2,"from":1,"cut":9,"fingerprint":"5f2a","wall":0,"base":{}}`},
+		{active2, "active.2", `{"version":1,"timeline":2,"from":1,"cut":9,"fingerprint":"5f2a","wall":0,"base":{"rewind":"again","application":"word-count","timeline":1,"cut":8,"manifest":"/s/manifests/m.json","sha256":"e3b0","superseded":[{"topic":"counts","partition":0,"end":42}]}}`},
 		{Cancelled{Timeline: 2, By: "me"}, "cancelled.2", `{"version":1,"timeline":2,"by":"me","wall":0}`},
 	} {
 		key, value, err := Encode(tt.r)
@@ -55,7 +56,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"intent.2", `{"version":1,"timeline":2,"by":"","wall":0} x`, ErrCorrupt},
 		{"intent.2", ``, ErrCorrupt},
 		{"born.1", `{"version":1,"timeline":1}`, ErrCorrupt},
-		{"active.2", `{"version":1,"timeline":2,"from":2}`, ErrCorrupt},
+		{"active.2", `{"version":1,"timeline":2,"from":2,"base":{"rewind":"a"}}`, ErrCorrupt},
+		{"active.2", `{"version":1,"timeline":2,"from":1,"base":{"rewind":""}}`, ErrCorrupt},
+		{"active.2", `{"version":1,"timeline":2,"from":1,"base":{"rewind":"a","superseded":[{"topic":"t","partition":0,"end":-1}]}}`, ErrCorrupt},
 	} {
 		if r, err := Decode([]byte(tt.key), []byte(tt.value)); !errors.Is(err, tt.want) {
 			t.Errorf("%s %s: got %+v, %v, want %v", tt.key, tt.value, r, err, tt.want)
@@ -107,9 +110,22 @@ func TestState(t *testing.T) {
 	if err := s.Check(1); !errors.As(err, &stop) || stop.Intended {
 		t.Fatalf("got %v", err)
 	}
-	s = fold(t, born1, intent2, Intent{Timeline: 3}, Active{Timeline: 3, From: 1}, Born{Timeline: 3, Fingerprint: "x", Plan: json.RawMessage("{}"), InternalPartitions: 1})
+	s = fold(t, born1, intent2, Intent{Timeline: 3}, Active{Timeline: 3, From: 1, Base: base2}, Born{Timeline: 3, Fingerprint: "x", Plan: json.RawMessage("{}"), InternalPartitions: 1})
 	if b, ok := s.Newest(); !ok || b.Timeline != 3 || len(s.Pending()) != 0 {
 		t.Fatal("an attempt that died is over when a later one is active")
+	}
+	third := Active{Timeline: 3, From: 2, Base: Base{Rewind: "third"}}
+	if s = fold(t, born1, intent2, active2, born2, Intent{Timeline: 3}, third); s.Active() != 3 {
+		t.Fatalf("active is %d", s.Active())
+	}
+	if a, ok := s.Rewound("again"); !ok || a.Timeline != 2 {
+		t.Fatal("a rewind stays done when another one has come after it")
+	}
+	if _, ok := s.Rewound("fourth"); ok {
+		t.Fatal("a rewind that nobody has made")
+	}
+	if s = fold(t, Intent{Timeline: 1}, Active{Timeline: 1, Base: base2}, born1); s.Active() != 1 || s.Check(1) != nil {
+		t.Fatal("the first timeline may come from elsewhere")
 	}
 	if b, ok := s.Birth(1); !ok || b.Timeline != 1 {
 		t.Fatal("older births stay known")
@@ -123,6 +139,7 @@ func TestStateRefusesOrders(t *testing.T) {
 		"first birth on old number": {intent2, Cancelled{Timeline: 2}, born1},
 		"intent on a used number":   {born1, Intent{Timeline: 1}},
 		"active without intent":     {born1, active2},
+		"active over another one":   {born1, intent2, active2, born2, Intent{Timeline: 3}, Active{Timeline: 3, From: 1, Base: base2}},
 		"active after cancellation": {born1, intent2, Cancelled{Timeline: 2}, active2},
 		"cancelled without intent":  {born1, Cancelled{Timeline: 2}},
 		"old birth after rewind":    {born1, intent2, active2, born2, born1},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/weir-stream/weir/offsets"
 )
 
 // version of the values. A new field or another meaning needs the next number: old releases
@@ -44,12 +46,29 @@ type (
 	}
 	// Active says that the timeline counts and nothing older does.
 	Active struct {
-		Timeline    uint32          `json:"timeline"`
-		From        uint32          `json:"from"` // timeline of the state it starts with
-		Cut         uint64          `json:"cut"`  // highest cut id used up to here
-		Fingerprint string          `json:"fingerprint"`
-		Wall        int64           `json:"wall"`
-		Base        json.RawMessage `json:"base"` // state objects, positions and superseded ranges, by the rewind
+		Timeline    uint32 `json:"timeline"`
+		From        uint32 `json:"from"` // timeline that was active before; 0: none, it is the first
+		Cut         uint64 `json:"cut"`  // highest cut id used up to here
+		Fingerprint string `json:"fingerprint"`
+		Wall        int64  `json:"wall"`
+		Base        Base   `json:"base"`
+	}
+	// Base is what a timeline began with. It is history: the timeline needs nothing of it.
+	Base struct {
+		Rewind      string       `json:"rewind"` // id; one that is there is not carried out again
+		Application string       `json:"application"`
+		Timeline    uint32       `json:"timeline"` // of the application, with the cut
+		Cut         uint64       `json:"cut"`
+		Manifest    string       `json:"manifest"` // where it lay, without secrets
+		SHA256      string       `json:"sha256"`   // of the manifest, hex
+		Superseded  []Superseded `json:"superseded"`
+	}
+	// Superseded is a partition of an output topic, whose records below End were written
+	// before the timeline. Those that came of what it processes again are superseded.
+	Superseded struct {
+		Topic     string `json:"topic"`
+		Partition int32  `json:"partition"`
+		End       int64  `json:"end"`
 	}
 	// Cancelled takes an intent back: the older timeline may go on.
 	Cancelled struct {
@@ -90,7 +109,15 @@ func (r Born) check() error {
 func (r Intent) check() error { return nil }
 func (r Active) check() error {
 	if r.From >= r.Timeline {
-		return fmt.Errorf("it starts from timeline %d, which is not older", r.From)
+		return fmt.Errorf("it comes after timeline %d, which is not older", r.From)
+	}
+	if err := offsets.CheckName(r.Base.Rewind); err != nil {
+		return fmt.Errorf("id of the rewind: %w", err)
+	}
+	for _, s := range r.Base.Superseded {
+		if s.Topic == "" || s.Partition < 0 || s.End < 0 {
+			return fmt.Errorf("superseded up to %d of %q/%d", s.End, s.Topic, s.Partition)
+		}
 	}
 	return nil
 }

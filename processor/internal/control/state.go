@@ -22,6 +22,7 @@ type State struct {
 	cuts    checkpoint.Log
 	born    map[uint32]Born
 	pending map[uint32]Intent
+	rewinds map[string]Active   // by the id of the rewind
 	asked   map[string]Request  // by id
 	kept    map[uint64]Complete // completed and not dropped
 	dropped map[uint64]Complete
@@ -97,10 +98,17 @@ func (s *State) Apply(r Record) error {
 		if _, intended := s.pending[l]; !intended {
 			return refuse("no intent is pending")
 		}
+		if r.From != s.active {
+			return refuse(fmt.Sprintf("it was made after timeline %d", r.From))
+		}
 		if err := s.cuts.Apply(Fact(r)); err != nil {
 			return err
 		}
 		s.active = l
+		if s.rewinds == nil {
+			s.rewinds = make(map[string]Active)
+		}
+		s.rewinds[r.Base.Rewind] = r
 		// Each attempt takes a fresh number: the older ones died.
 		maps.DeleteFunc(s.pending, func(intent uint32, _ Intent) bool { return intent <= l })
 	case Cancelled:
@@ -179,6 +187,12 @@ func (s *State) Kept() []Complete {
 	return slices.SortedFunc(maps.Values(s.kept), func(a, b Complete) int { return cmp.Compare(a.ID, b.ID) })
 }
 
+// Rewound is the timeline that a rewind has made, also if others came after it.
+func (s *State) Rewound(rewind string) (Active, bool) {
+	a, ok := s.rewinds[rewind]
+	return a, ok
+}
+
 // Pending are the intents that were neither activated nor cancelled, oldest first.
 func (s *State) Pending() []Intent {
 	intents := make([]Intent, 0, len(s.pending))
@@ -198,7 +212,7 @@ type StopError struct {
 
 func (e *StopError) Error() string {
 	if e.Intended {
-		return fmt.Sprintf("stop: timeline %d is intended by %q, this worker runs timeline %d: start it again when the rewind is done, or cancel the rewind", e.Newer, e.By, e.Timeline)
+		return fmt.Sprintf("stop: timeline %d is intended by %q, this worker runs timeline %d: start it again when the rewind is done; if it died, run it again or cancel it", e.Newer, e.By, e.Timeline)
 	}
 	return fmt.Sprintf("stop: timeline %d is newer, this worker runs timeline %d: start it again to join the new one", e.Newer, e.Timeline)
 }

@@ -1,0 +1,166 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/changelog/snapshot"
+	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/topology/task"
+)
+
+// Bounds of one transaction of a copy.
+const (
+	copyBytes   = 16 << 20
+	copyRecords = 50_000
+)
+
+// copier writes to the topics of a new timeline, in transactions of a bounded size: their
+// ends show others that the rewind lives. An error ends it for good.
+type copier struct {
+	txn   *transaction
+	span  time.Duration // of a transaction, at most
+	open  bool
+	began time.Time
+	ends  map[topicPartition]int64 // behind the last record of a partition; the promises write it
+
+	rows, records, bytes int64
+}
+
+func newCopier(txn *transaction, span time.Duration) *copier {
+	return &copier{txn: txn, span: span, ends: map[topicPartition]int64{}}
+}
+
+// send writes a record, whose bytes are the caller's.
+func (c *copier) send(ctx context.Context, to topicPartition, r kgo.Record) error {
+	if !c.open {
+		if err := c.txn.begin(ctx); err != nil {
+			return err
+		}
+		c.open, c.began = true, time.Now()
+	}
+	a := c.txn.arena
+	rec := a.record()
+	rec.Topic, rec.Partition, rec.Timestamp = to.Topic, to.Partition, r.Timestamp
+	rec.Key, rec.Value = a.copy(r.Key), a.copy(r.Value)
+	for _, h := range r.Headers {
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: a.copy(h.Value)})
+	}
+	c.bytes += int64(len(r.Key) + len(r.Value))
+	c.txn.produce(ctx, rec, c.txn.promise(nil, func(r *kgo.Record) { c.ends[to] = max(c.ends[to], r.Offset+1) }))
+	if c.txn.bytes >= copyBytes || c.txn.sent >= copyRecords || time.Since(c.began) >= c.span {
+		return c.commit(ctx)
+	}
+	return nil
+}
+
+// commit ends the open transaction, if there is one.
+func (c *copier) commit(ctx context.Context) error {
+	if !c.open {
+		return nil
+	}
+	if err := c.txn.flush(ctx); err != nil {
+		return err
+	}
+	failpoint("rewind.copy")
+	if err := c.txn.commit(ctx); err != nil {
+		return err
+	}
+	c.open = false
+	c.txn.settled()
+	return nil
+}
+
+// copyState writes the rows of the manifest into the changelogs of the timeline. They are the
+// base of all that comes: a restore needs nothing but the changelog, and the manifest may be
+// deleted when the timeline counts.
+func (r *rewinder) copyState(ctx context.Context, c *copier) error {
+	for _, job := range r.origin.jobs {
+		sub := int(job.to.Sub)
+		now := time.Now()
+		err := r.bucket.Restore(ctx, r.m, job.from, job.uid, func(key, value []byte, deleted bool) error {
+			store := job.store
+			if task.IsTimeRow(key) {
+				if !job.timeFrom || deleted {
+					return nil
+				}
+				var err error
+				if value, err = task.MapTimeRow(value, r.origin.writer); err != nil {
+					return err
+				}
+				store = 0
+			}
+			if store < 0 {
+				return nil
+			}
+			if deleted {
+				value = nil
+			} else {
+				value = nonNil(value)
+			}
+			c.rows++
+			return c.send(ctx, topicPartition{r.app.changelogTopic(sub, store), job.to.Partition}, kgo.Record{Key: key, Value: value, Timestamp: now})
+		}, nil)
+		if err != nil {
+			return fmt.Errorf("restore store %s of task %s: %w", job.uid, job.to, err)
+		}
+	}
+	return c.commit(ctx)
+}
+
+// copyInFlight writes what was on its way at the cut into the repartition topics of the
+// timeline: the records that were sent before their sender took the cut, in their order. cut is
+// what all tasks of the timeline have taken when they begin.
+func (r *rewinder) copyInFlight(ctx context.Context, c *copier, cut uint64) error {
+	for _, part := range r.m.InFlight {
+		to := topicPartition{r.app.names.Repartition(part.UID), part.Partition}
+		if _, ok := r.app.partitions[to.Topic]; !ok || part.From == part.To {
+			continue // it may be left behind, as was verified
+		}
+		var stamp []byte
+		send := func(rec kgo.Record) error {
+			for i, h := range rec.Headers {
+				if h.Key != offsets.StampHeader {
+					continue
+				}
+				s, err := offsets.DecodeStamp(h.Value)
+				if err != nil {
+					return err
+				}
+				if s.Timeline != r.m.Timeline || s.Cut >= r.m.Cut {
+					return nil
+				}
+				s.Timeline, s.Task, s.Cut = r.app.names.Timeline, r.origin.writer(part.UID, s.Task), cut
+				stamp = s.Append(stamp[:0])
+				rec.Headers[i].Value = stamp
+				c.records++
+				return c.send(ctx, to, rec)
+			}
+			return errNoStamp
+		}
+		if err := r.inFlight(ctx, part, send); err != nil {
+			return fmt.Errorf("records in flight of %s partition %d: %w", part.UID, part.Partition, err)
+		}
+	}
+	return c.commit(ctx)
+}
+
+// inFlight reads a part from where it is: copied into a savepoint, or pinned in the topic.
+func (r *rewinder) inFlight(ctx context.Context, part snapshot.InFlight, f func(kgo.Record) error) error {
+	if r.m.Kind == snapshot.Savepoint {
+		return r.bucket.Records(ctx, r.m, part, func(s *snapshot.Record) error {
+			rec := kgo.Record{Key: s.Key, Value: s.Value, Timestamp: time.UnixMilli(s.Timestamp)}
+			for _, h := range s.Headers {
+				rec.Headers = append(rec.Headers, kgo.RecordHeader(h))
+			}
+			return f(rec)
+		}, nil)
+	}
+	from := changelog.Reader{Topic: r.origin.names().Repartition(part.UID), Partition: part.Partition, From: part.From, To: part.To}
+	_, err := from.ReadRecords(ctx, r.cfg.clientOpts(), func(rec *kgo.Record) error { return f(*rec) })
+	return err
+}
