@@ -126,7 +126,6 @@ type rewinder struct {
 	id     string
 	mine   []uint32 // timelines of attempts that died
 
-	state  control.State
 	app    *application
 	origin *origin // how the plan is made up of what the manifest has
 	txn    *transaction

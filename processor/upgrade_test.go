@@ -172,7 +172,7 @@ func TestTwoVersionsInOneGroup(t *testing.T) {
 	err := r.run("three", t.TempDir(), version(t, 3)).wait(r)
 	says(t, err, processor.ErrPlan, "application shop",
 		`rows of counts was "keyed, key string, value int64", is "keyed, key string, value json"`, "source of audit is new",
-		"run the old plan, or start under a new application name")
+		"run the old plan, rewind to a checkpoint")
 	phase()
 	if now := settled(one, two); now != before {
 		t.Errorf("the refused worker moved tasks of the others: %d events", now-before)

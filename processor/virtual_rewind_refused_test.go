@@ -209,6 +209,32 @@ func TestVirtualRewindOfAnotherPlan(t *testing.T) {
 	}
 }
 
+// A source has got another partition: that is refused, and with the override the new one begins
+// at its start, without state.
+func TestVirtualRewindOfGrownSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		const records = 300
+		from := v.ran(records)
+		grown, err := kadm.NewClient(v.adm).CreatePartitions(v.ctx, 1, v.In())
+		v.must(errors.Join(err, grown.Error()))
+		plan, err := v.Plan()
+		v.must(err)
+		v.refused(plan, processor.RewindOptions{From: from}, "source virtual-in has 4 partitions, had 3")
+		report, err := v.rewind(processor.RewindOptions{From: from, Positions: map[string]processor.RewindPosition{v.In(): processor.RewindToEarliest}})
+		v.must(err)
+		v.start("a", v.seldom())
+		v.must(v.Load(v.ctx, v.brokers, records, records+100, false))
+		v.Partitions = 4 // the last records go to all of them
+		v.must(v.Load(v.ctx, v.brokers, records+100, records+100, true))
+		ends := endsOf(report)
+		out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, ends)
+		v.must(err)
+		v.must(v.CheckRewound(out, records+100, ends).Err())
+		v.must(v.stop("a"))
+	})
+}
+
 // A new application begins with a copy of another one, which goes on: both end up with the same
 // results. So does a savepoint taken of it that was moved.
 func TestVirtualFork(t *testing.T) {
