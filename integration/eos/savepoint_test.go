@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-stream/weir/integration/kafkatest"
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/admin"
 )
 
@@ -184,8 +185,10 @@ func (r *run) doneIs(savepoint string) {
 	}
 	for _, task := range f.Checkpoints[0].Manifest.Tasks {
 		for _, p := range task.Positions {
-			if o, ok := got.Lookup(p.Topic, p.Partition); !ok || o.At != p.Offset {
-				r.t.Errorf("task %s: %s/%d is at %d, the savepoint says %d", task.Task, p.Topic, p.Partition, o.At, p.Offset)
+			o, _ := got.Lookup(p.Topic, p.Partition)
+			m, err := offsets.DecodeMetadata(o.Metadata)
+			if err != nil || o.At != p.Offset || m.Epoch != task.Epoch {
+				r.t.Errorf("task %s: %s/%d is at %d in epoch %s, the savepoint says %d, %s; %v", task.Task, p.Topic, p.Partition, o.At, m.Epoch, p.Offset, task.Epoch, err)
 			}
 		}
 	}
