@@ -14,7 +14,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/integration/tally"
@@ -424,6 +427,10 @@ func TestVirtualStopWithSavepoint(t *testing.T) {
 			loaded <- nil
 		}()
 		time.Sleep(time.Second) // virtual
+		// The coordinator hears late: the tasks wait behind the last cut for seconds, in which time goes on.
+		until := time.Now().Add(5 * time.Second)
+		v.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: offsets.Names{Application: v.App, Timeline: 1}.Acks(), Err: kerr.NotLeaderForPartition, Count: 100_000,
+			When: func(kmsg.Request) bool { return time.Now().Before(until) }})
 		stopped, err := cl.Stop(v.ctx, admin.StopOptions{Savepoint: &admin.SavepointOptions{ID: "last", Path: filepath.Join(v.dir, "last")}}, nil)
 		if err != nil || stopped.Lanes != 2 || stopped.Savepoint == nil {
 			t.Fatalf("%+v, %v\n%s", stopped, err, v.log)

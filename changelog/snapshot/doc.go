@@ -38,6 +38,9 @@
 //     it. No journal of names has to be written before an upload, and no listing ever decides what is needed: one that
 //     is late or incomplete leaves files for the next Sweep.
 //
+// In the place of a savepoint nothing is shared and nothing else is to lie there (Vacant). What a declined one has left
+// is deleted by Discard, which minds that the place may be another savepoint's all the same.
+//
 // Drop deletes the manifest first and the objects after it, WriteManifest comes after all objects: a manifest that can be
 // read has its objects, whatever was killed when.
 //
