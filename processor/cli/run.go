@@ -22,6 +22,7 @@ type workerFlags struct {
 	commitBytes, cache       int64
 	minFree                  uint64
 	restart, failover        string
+	checkpoints              checkpointFlags
 	leave, old               bool
 	logLevel, logFormat      string
 }
@@ -41,6 +42,7 @@ func (w *workerFlags) add(f *pflag.FlagSet) {
 	f.DurationVar(&w.txn, "transaction-timeout", 0, "how long brokers keep the transaction of a vanished worker; default 10s")
 	f.StringVar(&w.restart, "restart", "", "`strategy` for tasks that fail, such as fixed-delay,attempts=3,delay=10s; default exponential-delay")
 	f.StringVar(&w.failover, "failover", "", "`scope` of what a failure restores: region (the task, the default) or full (all tasks of this worker)")
+	w.checkpoints.add(f)
 	f.BoolVar(&w.leave, "leave", false, "leave the group when stopped, instead of keeping the tasks for a restart")
 	f.BoolVar(&w.old, "allow-old-brokers", false, "accept brokers without transaction.version 2, where exactly-once has a gap")
 	f.StringVar(&w.logLevel, "log-level", "info", "`level`: debug, info, warn or error")
@@ -68,6 +70,9 @@ func (w *workerFlags) options() ([]processor.Option, error) {
 			opts = append(opts, make())
 		}
 	})
+	if o := w.checkpoints.option(w.flags); o != nil {
+		opts = append(opts, o)
+	}
 	if w.restart != "" {
 		s, err := processor.ParseStrategy(w.restart)
 		if err != nil {

@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weir-stream/weir/processor"
+)
+
+// checkpointFlags are the settings of checkpoints and savepoints. One that is given replaces
+// all that the program says about them: a deployment has them from one place.
+type checkpointFlags struct {
+	processor.Checkpoints
+	incremental bool
+}
+
+func (c *checkpointFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&c.Dir, "checkpoint-dir", "", "`directory` that all workers see, or URL of an object store, for checkpoints; default: none are taken")
+	f.StringVar(&c.SavepointDir, "savepoint-dir", "", "the same for savepoints that are asked for without a path; default: that of checkpoints")
+	f.DurationVar(&c.Interval, "checkpoint-interval", 0, "from one checkpoint to the next; negative: only what is asked for; default 1m")
+	f.DurationVar(&c.Timeout, "checkpoint-timeout", 0, "when one that is not complete is given up; default 10m")
+	f.DurationVar(&c.MinPause, "checkpoint-min-pause", 0, "from the end of one to the next; default none")
+	f.IntVar(&c.TolerableFailures, "tolerable-failed-checkpoints", 0, "`number` of failures in a row that are not reported as an error; negative: any; default 0")
+	f.IntVar(&c.Retained, "retained-checkpoints", 0, "`number` of complete ones that are kept; default 3")
+	f.BoolVar(&c.incremental, "incremental-checkpoints", true, "share with the checkpoint before what has not changed")
+	f.StringVar(&c.Compression, "checkpoint-compression", "", "zstd or none; default zstd")
+}
+
+// option is nil if none of the flags was given.
+func (c *checkpointFlags) option(f *pflag.FlagSet) processor.Option {
+	given := false
+	f.Visit(func(f *pflag.Flag) {
+		given = given || strings.Contains(f.Name, "checkpoint") || f.Name == "savepoint-dir"
+	})
+	if !given {
+		return nil
+	}
+	c.Full = !c.incremental
+	return processor.CheckpointInto(c.Checkpoints)
+}
