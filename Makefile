@@ -26,7 +26,7 @@ JSON ?= bin/$(if $(SCALE),scale,bench).json
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit virtual integration chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
+.PHONY: help demo test unit virtual integration proof chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ endif
 integration: ## the rules of the house, and real processes on a real Kafka
 	@$(GO) run ./integration/kafkatest/kafka -check
 	$(GO) test -p 1 -timeout 14m ./integration/...
+
+proof: ## each promise of docs/fault-tolerance.md, its tests, and their results
+	@$(GO) run ./integration/proof
 
 chaos: ## 100,000 schedules of the machines of epochs and cuts, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
 	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch ./processor/internal/checkpoint
