@@ -29,13 +29,12 @@ type uploads struct {
 	cfg *config
 	app *application
 
-	ctx    context.Context // of all uploads
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	slots  chan struct{}
-	once   sync.Once // guards opening bucket
-	bucket *snapshot.Bucket
-	err    error
+	ctx     context.Context // of all uploads
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	slots   chan struct{}
+	opening sync.Mutex // guards the making of bucket
+	bucket  *snapshot.Bucket
 
 	mu        sync.Mutex              // guards what follows
 	taken     map[offsets.Task]uint64 // the last cut of each task that is, or was, written here
@@ -94,19 +93,20 @@ func newUploads(cfg *config, app *application) *uploads {
 
 // open connects to the store, when it is needed first.
 func (u *uploads) open() error {
-	u.once.Do(func() {
-		if u.cfg.checkpoints.Dir == "" {
-			u.err = errors.New("this worker has no directory for checkpoints")
-			return
-		}
-		b, err := snapshot.Open(u.ctx, u.cfg.checkpoints.Dir, snapshot.Options{Create: true, Compression: snapshot.Compression(u.cfg.checkpoints.Compression)})
-		if err != nil {
-			u.err = err
-			return
-		}
-		u.bucket = b.Under(u.app.names.Application)
-	})
-	return u.err
+	u.opening.Lock()
+	defer u.opening.Unlock()
+	if u.bucket != nil {
+		return nil
+	}
+	if u.cfg.checkpoints.Dir == "" {
+		return errors.New("this worker has no directory for checkpoints")
+	}
+	b, err := snapshot.Open(u.ctx, u.cfg.checkpoints.Dir, snapshot.Options{Create: true, Compression: snapshot.Compression(u.cfg.checkpoints.Compression)})
+	if err != nil {
+		return err // of this time: the next checkpoint tries again
+	}
+	u.bucket = b.Under(u.app.names.Application)
+	return nil
 }
 
 // close gives up what is under way: the cuts are declined, or the next owner of a task takes

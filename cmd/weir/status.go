@@ -25,7 +25,7 @@ func newStatus() *cobra.Command {
 		Short: "Show tasks, owners, lag, age of commits, and what holds time back",
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
-records a worker without local state would read to rebuild theirs, and which workers follow it to take over. A restore that lasts longer than a second shows
+records a worker without local state would read to rebuild theirs, which workers follow it to take over, and how checkpoints are. A restore that lasts longer than a second shows
 how far it is, and a task that failed and waits for its next try the cause and when that is.
 
 It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's or waits after a failure,
@@ -95,6 +95,7 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 	}
 	t.Render()
 	showStandbys(w, s)
+	showCheckpoints(w, s.Checkpoints, now)
 	for _, task := range s.Tasks {
 		if r := task.Restoring; r != nil {
 			fmt.Fprintf(w, "\ntask %s is being restored by %s since %s: %.0f %%, %s changelog offsets left", task.Task, r.Owner, age(now.Sub(r.Since)), r.Percent, number(r.Left))
@@ -108,6 +109,28 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 			fmt.Fprintln(w)
 		}
 		fmt.Fprintf(w, "PROBLEM  %s\n", p)
+	}
+}
+
+// showCheckpoints says how the newest ones are.
+func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
+	if len(c.Kept) == 0 && c.Running == nil && c.Declined == nil {
+		return
+	}
+	fmt.Fprintln(w)
+	if n := len(c.Kept); n > 0 {
+		k := c.Kept[n-1]
+		fmt.Fprintf(w, "checkpoint %d was completed %s ago, in %s; %d kept\n", k.ID, age(now.Sub(*k.Completed)), age(k.Completed.Sub(k.Triggered)), n)
+	}
+	if r := c.Running; r != nil {
+		fmt.Fprintf(w, "%s %d is being taken since %s\n", r.Kind, r.ID, age(now.Sub(r.Triggered)))
+	}
+	if d := c.Declined; d != nil {
+		fmt.Fprintf(w, "%s %d was given up %s ago: %s", d.Kind, d.ID, age(now.Sub(d.At)), d.Reason)
+		if d.Why != "" {
+			fmt.Fprintf(w, ": %s", d.Why)
+		}
+		fmt.Fprintln(w)
 	}
 }
 

@@ -78,7 +78,7 @@ func find(root string) (map[string][]place, error) {
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
 			line := lines.Text()
-			if strings.HasPrefix(line, "//go:build ") && strings.Contains(line, "synctests") {
+			if strings.HasPrefix(line, "//go:build ") && (strings.Contains(line, "synctests") || strings.Contains(line, "failpoints")) {
 				at.tags = "synctests,failpoints"
 			}
 			if m := testFunc.FindStringSubmatch(line); m != nil {

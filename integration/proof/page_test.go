@@ -30,6 +30,11 @@ func TestThePageNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, tags := range map[string]string{"TestPlantedMistakesOfCuts": "synctests,failpoints", "TestVirtualFaults": "synctests,failpoints", "TestModel": ""} {
+		if at := places[name]; len(at) != 1 || at[0].tags != tags {
+			t.Errorf("%s is at %v, want it with tags %q", name, at, tags)
+		}
+	}
 	if names := missing(all, places); len(names) > 0 {
 		t.Errorf("%s names tests that are nowhere: %v", page, names)
 	}

@@ -85,6 +85,11 @@ func (c *Client) notBorn() error {
 // control reads what is decided: the committed records of the control topic up to its
 // present end.
 func (c *Client) control(ctx context.Context) (control.State, error) {
+	return c.readControl(ctx, func(control.Record) {})
+}
+
+// readControl calls f for each record, too.
+func (c *Client) readControl(ctx context.Context, f func(control.Record)) (control.State, error) {
 	var state control.State
 	topic := offsets.Names{Application: c.application}.Control()
 	fail := func(err error) (control.State, error) {
@@ -102,9 +107,14 @@ func (c *Client) control(ctx context.Context) (control.State, error) {
 		return fail(end.Err)
 	}
 	_, err = changelog.ReadRange(ctx, c.opts, topic, 0, 0, end.Offset, func(key, value []byte, offset int64) error {
-		if err := state.ApplyRecord(key, value); err != nil {
+		r, err := control.Decode(key, value)
+		if err == nil {
+			err = state.Apply(r)
+		}
+		if err != nil {
 			return fmt.Errorf("offset %d: %w", offset, err)
 		}
+		f(r)
 		return nil
 	})
 	if err != nil {

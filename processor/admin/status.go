@@ -30,6 +30,8 @@ type Status struct {
 	Watermark   *Time     `json:"watermark"` // of the task that is furthest behind; null: unknown
 	HeldBy      string    `json:"held_by,omitempty"`
 	Problems    []string  `json:"problems"`
+
+	Checkpoints Checkpoints `json:"checkpoints"`
 }
 
 // Lane is a member of the group.
@@ -124,6 +126,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	}
 	if unknown != nil {
 		s.Problems = append(s.Problems, unknown.Error())
+	}
+	if s.Checkpoints, err = c.Checkpoints(ctx); err != nil {
+		return Status{}, err
 	}
 	l.members(&s)
 	l.tasks(&s)
