@@ -119,8 +119,8 @@ func TestBenchRun(t *testing.T) {
 		}
 		restored, lines = restored+r.Restored, lines+1
 	}
-	if code != cli.ExitDone || lines != 4 || restored < 300 {
-		t.Errorf("restored: exit code %d, %d records in %d lines, want 300 or more in 4: of two tasks, the control task, and the end\n%s\n%s", code, restored, lines, out, errs)
+	if code != cli.ExitDone || lines < 4 || restored < 300 {
+		t.Errorf("restored: exit code %d, %d records in %d lines, want 300 or more in 4 or more: of two tasks, the control task, those that move when the second lane joins, and the end\n%s\n%s", code, restored, lines, out, errs)
 	}
 	code, _, errs = weir(testContext(t), "", "bench", "worker", "--in", "nowhere", "--brokers", broker, "--state-dir", t.TempDir())
 	if code != cli.ExitCould || !strings.Contains(errs, "fill it with: weir bench load --topic nowhere") {

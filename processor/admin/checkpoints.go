@@ -39,7 +39,7 @@ type DeclinedCheckpoint struct {
 
 // Checkpoints reads what became of them.
 func (c *Client) Checkpoints(ctx context.Context) (Checkpoints, error) {
-	var sum cuts
+	sum := cuts{triggered: map[uint64]control.Trigger{}, kept: map[uint64]Checkpoint{}}
 	if _, err := c.readControl(ctx, sum.note); err != nil {
 		return Checkpoints{}, err
 	}
@@ -58,9 +58,6 @@ type cuts struct {
 func (c *cuts) note(r control.Record) {
 	switch r := r.(type) {
 	case control.Trigger:
-		if c.triggered == nil {
-			c.triggered, c.kept = map[uint64]control.Trigger{}, map[uint64]Checkpoint{}
-		}
 		c.triggered[r.ID] = r
 		c.out.Running = &Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(r.Wall).UTC()}
 	case control.Declined:
@@ -71,7 +68,11 @@ func (c *cuts) note(r control.Record) {
 		c.out.Declined = nil
 		if r.Kind == checkpoint.Checkpoint {
 			at := time.UnixMilli(r.Wall).UTC()
-			c.kept[r.ID] = Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(c.triggered[r.ID].Wall).UTC(), Completed: &at, Manifest: r.Manifest}
+			k := Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: at, Completed: &at, Manifest: r.Manifest}
+			if began, ok := c.triggered[r.ID]; ok {
+				k.Triggered = time.UnixMilli(began.Wall).UTC()
+			}
+			c.kept[r.ID] = k
 		}
 	case control.Dropped:
 		delete(c.kept, r.ID)

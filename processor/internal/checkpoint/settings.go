@@ -24,8 +24,8 @@ type Settings struct {
 	// MinPause from the end of a cut, complete or declined, to the next periodic
 	// checkpoint (.min-pause).
 	MinPause int64
-	// Tolerable is how many checkpoints in a row may fail before the application is
-	// restarted (.tolerable-failed-checkpoints). 0: the first failure does it; Unlimited: none does.
+	// Tolerable is how many checkpoints in a row may fail before that is told as Fail
+	// (.tolerable-failed-checkpoints). 0: the first failure is; Unlimited: none is.
 	Tolerable int
 	// Retained is how many completed checkpoints are kept (.num-retained). Savepoints are the user's.
 	Retained int
