@@ -256,7 +256,7 @@ func TestVirtualFork(t *testing.T) {
 				o := processor.RewindOptions{From: from, Fork: true}
 				report, err := f.rewind(o)
 				v.must(err)
-				if report.Timeline != 1 || report.Previous != 0 || report.Origin != v.App || report.Records == 0 || len(report.Superseded) != 0 {
+				if report.Timeline != 1 || report.Previous != 0 || report.Origin != v.App || report.Rows == 0 || len(report.Superseded) != 0 {
 					t.Fatalf("%+v", report)
 				}
 				if same, err := f.rewind(o); err != nil || !same.Done {

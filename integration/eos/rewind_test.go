@@ -168,7 +168,7 @@ func (r *run) fork(from string, args []string, all int) (check func()) {
 	r.procs = append(r.procs, p)
 	r.mu.Unlock()
 	report, _ := f.rewound(p)
-	if report.Timeline != 1 || report.Records == 0 {
+	if report.Timeline != 1 || report.Rows == 0 {
 		r.t.Errorf("forked: %+v", report)
 	}
 	return func() {
