@@ -40,6 +40,12 @@ func CheckpointInto(c Checkpoints) Option {
 	return set(func(cfg *config) { cfg.checkpoints = c })
 }
 
+// AdjustCheckpoints changes what the options before it say: a deployment knows the place, the
+// program the rest.
+func AdjustCheckpoints(change func(*Checkpoints)) Option {
+	return set(func(cfg *config) { change(&cfg.checkpoints) })
+}
+
 // settings are those of the machine.
 func (c Checkpoints) settings() checkpoint.Settings {
 	s := checkpoint.Defaults()

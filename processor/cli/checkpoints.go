@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/pflag"
 
 	"github.com/weir-stream/weir/processor"
 )
 
-// checkpointFlags are the settings of checkpoints and savepoints. One that is given replaces
-// all that the program says about them: a deployment has them from one place.
+// checkpointFlags are the settings of checkpoints and savepoints.
 type checkpointFlags struct {
 	processor.Checkpoints
 	incremental bool
@@ -27,15 +24,23 @@ func (c *checkpointFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.Compression, "checkpoint-compression", "", "zstd or none; default zstd")
 }
 
-// option is nil if none of the flags was given.
+// option lays the flags that were given over what the program says.
 func (c *checkpointFlags) option(f *pflag.FlagSet) processor.Option {
-	given := false
-	f.Visit(func(f *pflag.Flag) {
-		given = given || strings.Contains(f.Name, "checkpoint") || f.Name == "savepoint-dir"
+	return processor.AdjustCheckpoints(func(to *processor.Checkpoints) {
+		for name, change := range map[string]func(){
+			"checkpoint-dir":               func() { to.Dir = c.Dir },
+			"savepoint-dir":                func() { to.SavepointDir = c.SavepointDir },
+			"checkpoint-interval":          func() { to.Interval = c.Interval },
+			"checkpoint-timeout":           func() { to.Timeout = c.Timeout },
+			"checkpoint-min-pause":         func() { to.MinPause = c.MinPause },
+			"tolerable-failed-checkpoints": func() { to.TolerableFailures = c.TolerableFailures },
+			"retained-checkpoints":         func() { to.Retained = c.Retained },
+			"incremental-checkpoints":      func() { to.Full = !c.incremental },
+			"checkpoint-compression":       func() { to.Compression = c.Compression },
+		} {
+			if f.Changed(name) {
+				change()
+			}
+		}
 	})
-	if !given {
-		return nil
-	}
-	c.Full = !c.incremental
-	return processor.CheckpointInto(c.Checkpoints)
 }

@@ -70,9 +70,7 @@ func (w *workerFlags) options() ([]processor.Option, error) {
 			opts = append(opts, make())
 		}
 	})
-	if o := w.checkpoints.option(w.flags); o != nil {
-		opts = append(opts, o)
-	}
+	opts = append(opts, w.checkpoints.option(w.flags))
 	if w.restart != "" {
 		s, err := processor.ParseStrategy(w.restart)
 		if err != nil {
