@@ -30,7 +30,10 @@ type parts struct {
 
 // manifest gathers what the manifest of a cut is made of.
 func (c *coordinator) manifest(w checkpoint.WriteManifest) parts {
-	p := parts{cut: w.Cut, triggered: c.begun}
+	p := parts{cut: w.Cut}
+	if trigger, ok := c.state.Undecided(); ok {
+		p.triggered = trigger.Wall
+	}
 	for _, part := range w.Parts {
 		p.acks = append(p.acks, c.acks[part.Task])
 		p.uploads = append(p.uploads, c.uploads[part.Task])

@@ -39,7 +39,7 @@ type DeclinedCheckpoint struct {
 
 // Checkpoints reads what became of them.
 func (c *Client) Checkpoints(ctx context.Context) (Checkpoints, error) {
-	sum := cuts{triggered: map[uint64]control.Trigger{}, kept: map[uint64]Checkpoint{}}
+	sum := cuts{kept: map[uint64]Checkpoint{}}
 	if _, err := c.readControl(ctx, sum.note); err != nil {
 		return Checkpoints{}, err
 	}
@@ -50,15 +50,13 @@ func (c *Client) Checkpoints(ctx context.Context) (Checkpoints, error) {
 
 // cuts adds up records of the control topic, in their order.
 type cuts struct {
-	triggered map[uint64]control.Trigger
-	out       Checkpoints
-	kept      map[uint64]Checkpoint
+	out  Checkpoints
+	kept map[uint64]Checkpoint
 }
 
 func (c *cuts) note(r control.Record) {
 	switch r := r.(type) {
 	case control.Trigger:
-		c.triggered[r.ID] = r
 		c.out.Running = &Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(r.Wall).UTC()}
 	case control.Declined:
 		c.end(r.ID)
@@ -68,13 +66,13 @@ func (c *cuts) note(r control.Record) {
 		c.out.Declined = nil
 		if r.Kind == checkpoint.Checkpoint {
 			at := time.UnixMilli(r.Wall).UTC()
-			k := Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: at, Completed: &at, Manifest: r.Manifest}
-			if began, ok := c.triggered[r.ID]; ok {
-				k.Triggered = time.UnixMilli(began.Wall).UTC()
+			c.kept[r.ID] = Checkpoint{
+				ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(r.Triggered).UTC(), Completed: &at, Manifest: r.Manifest,
 			}
-			c.kept[r.ID] = k
 		}
 	case control.Dropped:
+		delete(c.kept, r.ID)
+	case control.Forgotten:
 		delete(c.kept, r.ID)
 	case control.Active: // a cut that was under way is over
 		c.out.Running = nil

@@ -70,8 +70,8 @@ func savepointOf(s control.Savepoint) Savepoint {
 		at := time.UnixMilli(wall).UTC()
 		out.Ended = &at
 	}
-	if s.Trigger != nil {
-		out.State, out.Cut = SavepointRunning, s.Trigger.ID
+	if s.Cut != 0 {
+		out.State, out.Cut = SavepointRunning, s.Cut
 	}
 	if d := s.Declined; d != nil {
 		out.State, out.Cut, out.Reason, out.Why = SavepointDeclined, d.ID, d.Reason.String(), d.Why
