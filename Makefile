@@ -10,7 +10,7 @@ UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
 # How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
 # of `make bench`: how many records each input has, how many rounds there are, how many of kills, what runs, on what, where the
-# results go; with SCALE=1 which CURVES, and the page that shows them.
+# results go; with SCALE=1 which CURVES, and the page that shows them; with CHECKPOINTS=1 which PARTS.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
@@ -19,10 +19,12 @@ ROUNDS ?= 3
 RECOVERY ?= 3
 WORKLOADS ?= pass,count,window,rekey
 SCALE ?=
+CHECKPOINTS ?=
+PARTS ?= blocking,lag,standby,loss,duration,restore
 PAGE ?=
 CURVES ?= tasks,keys,workers,state,skew,interval
 SYSTEMS ?= weir,slow,streams,tuned,flink,flinktuned
-JSON ?= bin/$(if $(SCALE),scale,bench).json
+JSON ?= bin/$(if $(SCALE),scale,$(if $(CHECKPOINTS),checkpoints,bench)).json
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -67,10 +69,13 @@ recovery: ## what kills cost, as in bench, but of weir alone: RECORDS, RECOVERY 
 	$(GO) run ./integration/bench -systems weir -rounds 0 -latency 0 -recovery $(RECOVERY) -records $(RECORDS)
 
 # Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour;
-# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour.
-bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES
+# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour;
+# CHECKPOINTS=1 JSON=integration/bench/checkpoints.json what docs/fault-tolerance.md shows, as long.
+bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES; CHECKPOINTS=1: what checkpoints cost and save, PARTS
 	$(GO) build -o bin/weir ./cmd/weir
-ifeq ($(SCALE),)
+ifneq ($(CHECKPOINTS),)
+	$(GO) run ./integration/bench -cuts -records $(RECORDS) -rounds $(ROUNDS) -recovery $(RECOVERY) -parts $(PARTS) -json $(JSON)
+else ifeq ($(SCALE),)
 	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
 	cd integration/bench/flink && mvn -B -q compile dependency:copy-dependencies
 	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -systems $(SYSTEMS) -recovery $(RECOVERY) -json $(JSON)
