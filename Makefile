@@ -28,7 +28,7 @@ JSON ?= bin/$(if $(SCALE),scale,$(if $(CHECKPOINTS),checkpoints,bench)).json
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit virtual integration proof chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
+.PHONY: help demo test unit virtual integration faults proof chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -36,7 +36,7 @@ help: ## this list
 demo: ## the main job on the embedded broker: two workers, one killed, every result exactly once
 	$(GO) run ./cmd/weir demo
 
-test: unit virtual integration ## every test; those against a real Kafka are skipped where there is none
+test: unit virtual integration faults ## every test; those against a real Kafka are skipped where there is none
 
 unit: ## tests that need nothing but this process (race detector where a C compiler is there)
 	$(GO) test $(RACE) -timeout 10m $(UNIT)
@@ -50,9 +50,13 @@ ifneq ($(RACE),)
 endif
 
 # One package at a time: each may run three brokers.
-integration: ## the rules of the house, and real processes on a real Kafka
+integration: ## the rules of the house, and the tests' own tools on a real Kafka
 	@$(GO) run ./integration/kafkatest/kafka -check
-	$(GO) test -p 1 -timeout 14m ./integration/...
+	$(GO) test -p 1 -timeout 14m $(filter-out %/eos %/snapshots,$(shell $(GO) list -e ./integration/... 2>/dev/null))
+
+faults: ## worker processes on a real Kafka that are killed at each step; checkpoints, savepoints, rewinds, forks, standbys
+	@$(GO) run ./integration/kafkatest/kafka -check
+	$(GO) test -p 1 -timeout 20m ./integration/eos ./integration/snapshots
 
 proof: ## each promise of docs/fault-tolerance.md, its tests, and their results
 	@$(GO) run ./integration/proof
