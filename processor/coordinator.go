@@ -42,6 +42,7 @@ type manifestPlace struct {
 	cut          uint64
 	name, sha256 string
 	path         string // the store of a savepoint
+	bytes, added int64  // of the objects that it names
 }
 
 // newCoordinator reads the control topic to its end: what was decided so far, and what was
@@ -132,6 +133,7 @@ func (c *coordinator) Process(input int, r *task.Raw) error {
 		return nil
 	}
 	c.read[input] = r.Offset + 1
+	c.look()
 	tell := c.learn
 	if input == acksInput {
 		tell = c.hear
@@ -199,8 +201,14 @@ func (l *lane) coordinatorFact(e coordinatorFact) {
 	if e.place.cut != 0 {
 		c.place = e.place
 	}
+	c.look()
 	c.machine.Step(e.fact)
 	c.act()
+}
+
+// look tells the machine the time, so that what it decides next is of now.
+func (c *coordinator) look() {
+	c.machine.Step(checkpoint.Tick{Now: c.task.lane.now().UnixMilli()})
 }
 
 // coordinator is the work of the control task, if it runs here.
@@ -254,6 +262,7 @@ func (c *coordinator) record(r checkpoint.Record) control.Record {
 	case checkpoint.Completed:
 		return control.Complete{
 			Cut: c.cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Triggered: r.Began, Wall: r.Wall,
+			Bytes: c.place.bytes, Added: c.place.added,
 		}
 	case checkpoint.Dropped:
 		k, _ := c.state.Complete(r.ID)

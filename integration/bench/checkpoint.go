@@ -229,7 +229,7 @@ func (b *bench) lagging(ctx context.Context, out *checkpoints.Results) error {
 		left -= p
 	}
 	w.kill()
-	out.Lag = &checkpoints.Lag{Records: left, Seconds: first.Completed.Sub(first.Triggered).Seconds()}
+	out.Lag = &checkpoints.Lag{Records: left, Seconds: first.Took().Seconds()}
 	log.Printf("checkpoint %d with %d records of lag: %.2f s", first.ID, left, out.Lag.Seconds)
 	return errors.Join(b.clean(ctx, j), os.RemoveAll(dir))
 }

@@ -31,9 +31,9 @@ const (
 	Stopping                         // the coordinator stops
 )
 
-// counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
+// Counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
 // with a strategy of its own, or nobody's fault.
-func (r Reason) counts() bool { return r <= AckedTwice }
+func (r Reason) Counts() bool { return r <= AckedTwice }
 
 // Record is one of the control log.
 type Record interface{ record() }

@@ -218,7 +218,7 @@ func (c *Coordinator) deleted(id uint64) bool {
 // failed counts the failures in a row of checkpoints that nobody asked for. Exceeding what is tolerable
 // starts the count anew, so that a successor that reads the same log does not do it again.
 func (c *Coordinator) failed(r Declined) {
-	if r.Kind == Savepoint || r.Request != "" || !r.Reason.counts() {
+	if r.Kind == Savepoint || r.Request != "" || !r.Reason.Counts() {
 		return
 	}
 	c.failures++

@@ -65,6 +65,8 @@ type (
 		Path      string `json:"path,omitempty"` // of a savepoint: the store
 		Triggered int64  `json:"triggered"`
 		Wall      int64  `json:"wall"`
+		Bytes     int64  `json:"bytes,omitempty"` // of all objects that the manifest names
+		Added     int64  `json:"added,omitempty"` // of those that the checkpoint before does not have
 	}
 	// Dropped takes a completed checkpoint out of those that are kept. Its objects are
 	// deleted afterwards.
