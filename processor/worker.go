@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-stream/weir/changelog"
-	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
 )
 
@@ -168,7 +167,10 @@ func (w *Worker) balancerConfig(app *application, db *changelog.DB, lane int, l 
 		Refused:     func(err error) { l().inbox.push(groupRefused{err}) },
 		Rebalance:   func(string) { l().inbox.push(rebalanceAsked{}) },
 		Standbys:    w.cfg.standbys,
-		Follow:      func(tasks, standbys []offsets.Task) { w.standbys.assign(lane, tasks, standbys) },
+		Warmups:     w.cfg.warmupsOf(),
+		Follow: func(f following) {
+			w.standbys.assign(lane, f, func() { l().inbox.push(rebalanceAsked{}) })
+		},
 	}
 }
 
