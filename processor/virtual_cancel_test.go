@@ -125,11 +125,13 @@ func TestVirtualCancelDeletesCheckpoints(t *testing.T) {
 	})
 }
 
-// By default they are retained, and the next start goes on with them.
+// By default they are retained. Asked for less than exactly once, the worker says that there is
+// no less, and the audit of its checkpoints finds them exact.
 func TestVirtualCancelRetainsCheckpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualTally(t)
-		v.start("a", v.plain())
+		least := processor.AdjustCheckpoints(func(c *processor.Checkpoints) { c.Mode = "at-least-once" })
+		v.start("a", v.plain(), least)
 		v.members(1)
 		v.load(0, 100, true)
 		for range 4 {
@@ -145,6 +147,9 @@ func TestVirtualCancelRetainsCheckpoints(t *testing.T) {
 		v.right(100)
 		if err := v.audit("a"); err != nil {
 			t.Errorf("%v\n%s", err, v.log)
+		}
+		if said := v.log.String(); strings.Count(said, "exactly-once is given, at the same cost") != 1 {
+			t.Errorf("nobody says that there is no less than exactly once:\n%s", said)
 		}
 	})
 }
