@@ -89,6 +89,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.cfg.listener.started(w.plan.Application(), w.instance, w.cfg.lanes)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if w.cfg.checkpoints.Mode == atLeastOnce {
+		w.cfg.listener.warn("checkpoints", errAtLeastOnce)
+	}
 	w.failures = newFailures(w.cfg, stop)
 	w.uploads = newUploads(w.cfg, app)
 	w.control = newControlTail(w.cfg, app, w.uploads.decided, func() {
