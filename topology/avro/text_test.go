@@ -31,6 +31,14 @@ func TestText(t *testing.T) {
 	if fields["customer"] != "ann" || fields["note"] != "careful" || fields["kind"] != "A" || fields["parent"].(map[string]any)["customer"] != "bob" || fields["parent"].(map[string]any)["note"] != nil {
 		t.Errorf("%s", got)
 	}
+	for range 20 { // maps of Go have no order
+		if same, err := text.JSON(value); err != nil || !bytes.Equal(same, got) {
+			t.Fatalf("%v\n%s\n%s", err, same, got)
+		}
+	}
+	if !bytes.HasPrefix(got, []byte(`{"customer":"ann","total_cents":9223372036854775807,"n":-7,`)) {
+		t.Errorf("not in the order of the schema: %s", got)
+	}
 	again, err := text.Binary(got)
 	if err != nil || !bytes.Equal(again, value) {
 		t.Errorf("back: %v\n%x\n%x\n%s", err, again, value, got)
