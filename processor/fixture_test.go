@@ -234,6 +234,7 @@ func TestOldSavepointsAreRestored(t *testing.T) {
 	for _, format := range []string{"native", "portable"} {
 		for _, way := range []string{"fork", "rewind"} {
 			t.Run(format+"/"+way, func(t *testing.T) {
+				t.Parallel()
 				from := filepath.Join(fixtures, format)
 				app := fixture.App
 				if way == "fork" {

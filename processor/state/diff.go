@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
+	"github.com/weir-stream/weir/processor"
 )
 
 // Op says how a row differs.
@@ -62,7 +63,7 @@ func Diff(ctx context.Context, a, b *Snapshot, store string, f func(Change) erro
 	names := slices.Sorted(maps.Keys(stores))
 	if store != "" {
 		if _, ok := stores[store]; !ok {
-			return nil, b.unknown("store "+store, "stores of both", names)
+			return nil, &processor.Error{What: fmt.Sprintf("there is no store %s in either of both", store), Fix: nameOne(names), Err: ErrUnknown}
 		}
 		names = []string{store}
 	}

@@ -86,7 +86,7 @@ func (s *Snapshot) InFlight(ctx context.Context, uid string, f func(Record) erro
 		}
 	}
 	if !found {
-		return s.unknown("repartition "+uid, "repartitions", names)
+		return s.unknown("repartition "+uid, names)
 	}
 	return nil
 }

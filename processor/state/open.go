@@ -151,25 +151,28 @@ func (s *Snapshot) selected(sel Selection) (parts []part, err error) {
 	}
 	switch {
 	case len(tasks) == 0 && sel.Store != "":
-		return nil, s.unknown("store "+sel.Store, "stores", names)
+		return nil, s.unknown("store "+sel.Store, names)
 	case len(parts) == 0 && sel.Task != "":
 		of := "store"
 		if sel.Store != "" {
 			of += " " + sel.Store
 		}
 		slices.Sort(tasks)
-		return nil, s.unknown(fmt.Sprintf("%s of task %s", of, sel.Task), "tasks with one", slices.Compact(tasks))
+		return nil, s.unknown(fmt.Sprintf("%s of task %s", of, sel.Task), slices.Compact(tasks))
 	}
 	return parts, nil
 }
 
 // unknown is the error of a name that is not there.
-func (s *Snapshot) unknown(what, kind string, there []string) error {
-	fix := "there are no " + kind
-	if len(there) > 0 {
-		fix = kind + ": " + strings.Join(there, ", ")
+func (s *Snapshot) unknown(what string, there []string) error {
+	return &processor.Error{What: fmt.Sprintf("there is no %s in this %s", what, s.manifest.Kind), Where: s.bucket.String(), Fix: nameOne(there), Err: ErrUnknown}
+}
+
+func nameOne(there []string) string {
+	if len(there) == 0 {
+		return "look with weir savepoint inspect: it has nothing of the kind"
 	}
-	return &processor.Error{What: fmt.Sprintf("there is no %s in this %s", what, s.manifest.Kind), Where: s.bucket.String(), Fix: fix, Err: ErrUnknown}
+	return "name one of " + strings.Join(there, ", ")
 }
 
 // Rows gives f the rows of a selection. A selection of something that is not there is an ErrUnknown, which lists what is.
@@ -206,7 +209,7 @@ func (s *Snapshot) Get(ctx context.Context, sel Selection, key string, hex bool,
 		for _, st := range s.stores {
 			names = append(names, st.UID)
 		}
-		return s.unknown("store without a name", "stores", names)
+		return &processor.Error{What: "it is not said of which store the key is", Where: s.bucket.String(), Fix: nameOne(names), Err: ErrUnknown}
 	}
 	parts, err := s.selected(sel)
 	if err != nil {
