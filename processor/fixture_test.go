@@ -35,11 +35,13 @@ type ground struct {
 	cl   *kgo.Client
 	adm  *kadm.Client
 	addr []string
+
+	taken int // savepoints
 }
 
 func newGround(t *testing.T, app string) *ground {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "1000"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func newGround(t *testing.T, app string) *ground {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	g := &ground{t, ctx, cl, kadm.NewClient(cl), c.ListenAddrs()}
+	g := &ground{T: t, ctx: ctx, cl: cl, adm: kadm.NewClient(cl), addr: c.ListenAddrs()}
 	g.must(fixture.CreateTopics(ctx, g.adm, app))
 	return g
 }
