@@ -35,8 +35,10 @@ type ground struct {
 	cl   *kgo.Client
 	adm  *kadm.Client
 	addr []string
+	dir  string // state of the worker, also of the next one
 
-	taken int // savepoints
+	taken int                // savepoints
+	more  []processor.Option // of each worker
 }
 
 func newGround(t *testing.T, app string) *ground {
@@ -53,7 +55,7 @@ func newGround(t *testing.T, app string) *ground {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	g := &ground{T: t, ctx: ctx, cl: cl, adm: kadm.NewClient(cl), addr: c.ListenAddrs()}
+	g := &ground{T: t, ctx: ctx, cl: cl, adm: kadm.NewClient(cl), addr: c.ListenAddrs(), dir: t.TempDir()}
 	g.must(fixture.CreateTopics(ctx, g.adm, app))
 	return g
 }
@@ -73,7 +75,7 @@ func (g *ground) plan(app string) *topology.Plan {
 }
 
 func (g *ground) options(more ...processor.Option) []processor.Option {
-	return append([]processor.Option{processor.Brokers(g.addr...), processor.StateDir(g.TempDir()), processor.Lanes(1),
+	return append([]processor.Option{processor.Brokers(g.addr...), processor.StateDir(g.dir), processor.Lanes(1),
 		processor.CommitInterval(5 * time.Millisecond), processor.Logger(zerolog.Nop())}, more...)
 }
 
@@ -82,7 +84,7 @@ func (g *ground) run(app string, more ...processor.Option) (end func()) {
 	g.Helper()
 	ctx, cancel := context.WithCancel(g.ctx)
 	done := make(chan error, 1)
-	plan, opts := g.plan(app), g.options(more...)
+	plan, opts := g.plan(app), g.options(append(more, g.more...)...)
 	go func() { done <- processor.Run(ctx, plan, opts...) }()
 	g.Cleanup(cancel)
 	return func() {

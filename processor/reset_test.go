@@ -3,12 +3,14 @@ package processor_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/integration/fixture"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
@@ -46,6 +48,8 @@ func (g *ground) controlEnd() int64 {
 func TestReset(t *testing.T) {
 	t.Parallel()
 	g := newGround(t, fixture.App)
+	checkpoints := t.TempDir()
+	g.more = []processor.Option{processor.CheckpointInto(processor.Checkpoints{Dir: checkpoints, Interval: 50 * time.Millisecond})}
 	const n = 300
 	g.must(fixture.Load(g.ctx, g.cl, 0, n))
 	first := g.processed(fixture.App, n)
@@ -110,11 +114,43 @@ func TestReset(t *testing.T) {
 			t.Errorf("%s is still there", topic)
 		}
 	}
+	// Checkpoints go on, with those of older timelines among them until they are dropped.
+	end := g.run(fixture.App)
+	for !slices.Contains(timelines(t, filepath.Join(checkpoints, fixture.App)), 3) {
+		g.must(g.ctx.Err())
+		time.Sleep(10 * time.Millisecond)
+	}
+	end()
 	report, err := processor.Rewind(g.ctx, g.plan(fixture.App), processor.RewindOptions{From: first, StopWorkers: true}, g.options()...)
 	g.must(err)
 	if report.Timeline != 4 || report.Previous != 3 || report.Rows == 0 {
 		t.Errorf("%+v", report)
 	}
+}
+
+// timelines are those of the manifests that lie there.
+func timelines(t *testing.T, place string) (all []uint32) {
+	t.Helper()
+	b, err := snapshot.Open(t.Context(), place, snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	found, err := b.Manifests(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range found {
+		m, err := b.Load(t.Context(), l.Name, fixture.App)
+		if errors.Is(err, snapshot.ErrNotFound) {
+			continue // dropped meanwhile
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m.Timeline)
+	}
+	return all
 }
 
 // By time each partition begins at the first record that is not older.

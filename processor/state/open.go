@@ -202,7 +202,8 @@ func (s *Snapshot) Rows(ctx context.Context, sel Selection, f func(Row) error) e
 
 // Get gives f the rows of one key: of a keyed store one at most, of a window store one for each window, from whatever task has
 // them. The key is written as Rows shows it, strings without their quotes; with hex it is the hex digits of its bytes. A key that
-// its codec does not have is an error that says so.
+// its codec does not have is an error that says so. A window store is read from its first row to its last, a keyed one up to
+// the key.
 func (s *Snapshot) Get(ctx context.Context, sel Selection, key string, hex bool, f func(Row) error) error {
 	if sel.Store == "" {
 		var names []string

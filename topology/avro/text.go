@@ -49,14 +49,18 @@ func (t *Text) JSON(value []byte) ([]byte, error) {
 	return nil, fmt.Errorf("avro: %w", err)
 }
 
-// inOrder gives records the order of their schema, and maps that of their keys: goavro's is another one each time.
+// inOrder gives records the order of their schema, and all other objects that of their keys: goavro's is another one each
+// time. Without a node nothing is known of the type.
 func inOrder(n *node, text []byte) ([]byte, error) {
+	if n == nil {
+		n = &node{}
+	}
 	switch {
-	case n == nil || len(text) == 0 || (text[0] != '{' && text[0] != '['):
+	case len(text) == 0 || (text[0] != '{' && text[0] != '['):
 		return text, nil
 	case n.kind == "union":
 		return inOrder(n.only(), text)
-	case n.kind == "array":
+	case text[0] == '[':
 		var items []json.RawMessage
 		if err := json.Unmarshal(text, &items); err != nil {
 			return nil, err

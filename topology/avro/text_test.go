@@ -51,6 +51,15 @@ func TestText(t *testing.T) {
 	if _, err := text.Binary([]byte(`{"customer": 1}`)); err == nil {
 		t.Error("a customer is no number")
 	}
+	either, err := NewText(`[{"type":"record","name":"A","fields":[{"name":"z","type":"long"},{"name":"y","type":"long"},{"name":"x","type":"long"}]},{"type":"map","values":"long"}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // which record it is is not said: by name
+		if got, err := either.JSON([]byte{0, 2, 4, 6}); err != nil || string(got) != `{"x":3,"y":2,"z":1}` {
+			t.Fatalf("%s, %v", got, err)
+		}
+	}
 	if _, err := NewText(`{"type": "recor"}`); err == nil {
 		t.Error("a schema that is none")
 	}
