@@ -94,7 +94,7 @@ type resetter struct {
 }
 
 func (r *resetter) refuse(what, fix string) error {
-	return &Error{What: what, Where: "reset " + r.plan.Application(), Fix: fix, Err: ErrReset}
+	return &Error{What: what, Fix: fix, Err: ErrReset} // Reset says of what
 }
 
 func (r *resetter) run(ctx context.Context) (err error) {
@@ -233,7 +233,7 @@ func (r *resetter) look(ctx context.Context, state control.State, line uint32) e
 	}
 	r.app.layOut()
 	born, _ := state.Newest()
-	r.out = ResetReport{ID: r.id, Application: r.plan.Application(), Timeline: line, Previous: state.Active()}
+	r.out = ResetReport{ID: r.id, Application: r.plan.Application(), Timeline: line, Previous: state.Active(), Deleted: []string{}}
 	for _, t := range r.app.internalTopics() {
 		if t.name != r.app.names.Control() {
 			r.out.Topics = append(r.out.Topics, t.name)

@@ -185,6 +185,7 @@ func (r *resetter) knownPositions(topics []string) error {
 
 // members are those of a timeline's group.
 func (r *resetter) members(ctx context.Context, active uint32) (who []string, err error) {
+	who = []string{}
 	group := offsets.Names{Application: r.plan.Application(), Timeline: active}.Group()
 	gs, err := r.adm.DescribeGroups(ctx, group)
 	if err == nil {
