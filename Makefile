@@ -10,7 +10,7 @@ UNIT := $(shell $(GO) list -e ./... 2>/dev/null | grep -v /integration)
 
 # How long `make chaos` goes on, how many commits `make soak` makes on one transactional id, what `make profile` runs;
 # of `make bench`: how many records each input has, how many rounds there are, how many of kills, what runs, on what, where the
-# results go; with SCALE=1 which CURVES, and the page that shows them.
+# results go; with SCALE=1 which CURVES, and the page that shows them; with CHECKPOINTS=1 which PARTS.
 D ?= 5m
 COMMITS ?= 33000
 WORKLOAD ?= count
@@ -19,14 +19,16 @@ ROUNDS ?= 3
 RECOVERY ?= 3
 WORKLOADS ?= pass,count,window,rekey
 SCALE ?=
+CHECKPOINTS ?=
+PARTS ?= blocking,lag,standby,loss,duration,restore
 PAGE ?=
 CURVES ?= tasks,keys,workers,state,skew,interval
 SYSTEMS ?= weir,slow,streams,tuned,flink,flinktuned
-JSON ?= bin/$(if $(SCALE),scale,bench).json
+JSON ?= bin/$(if $(SCALE),scale,$(if $(CHECKPOINTS),checkpoints,bench)).json
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit virtual integration proof chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
+.PHONY: help demo test unit virtual integration faults proof chaos soak bench recovery microbench profile lint fmt kafka compose-image compose clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,7 +36,7 @@ help: ## this list
 demo: ## the main job on the embedded broker: two workers, one killed, every result exactly once
 	$(GO) run ./cmd/weir demo
 
-test: unit virtual integration ## every test; those against a real Kafka are skipped where there is none
+test: unit virtual integration faults ## every test; those against a real Kafka are skipped where there is none
 
 unit: ## tests that need nothing but this process (race detector where a C compiler is there)
 	$(GO) test $(RACE) -timeout 10m $(UNIT)
@@ -48,16 +50,20 @@ ifneq ($(RACE),)
 endif
 
 # One package at a time: each may run three brokers.
-integration: ## the rules of the house, and real processes on a real Kafka
+integration: ## the rules of the house, and the tests' own tools on a real Kafka
 	@$(GO) run ./integration/kafkatest/kafka -check
-	$(GO) test -p 1 -timeout 14m ./integration/...
+	$(GO) test -p 1 -timeout 14m $(filter-out %/eos %/snapshots,$(shell $(GO) list -e ./integration/... 2>/dev/null))
+
+faults: ## worker processes on a real Kafka that are killed at each step; checkpoints, savepoints, rewinds, forks, standbys
+	@$(GO) run ./integration/kafkatest/kafka -check
+	$(GO) test -p 1 -timeout 20m ./integration/eos ./integration/snapshots
 
 proof: ## each promise of docs/fault-tolerance.md, its tests, and their results
 	@$(GO) run ./integration/proof
 
 chaos: ## 100,000 schedules of the machines of epochs and cuts, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
 	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch ./processor/internal/checkpoint
-	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|MarkersSurviveBrokers)' ./integration/eos
+	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|ChaosRewind|MarkersSurviveBrokers)$$' ./integration/eos
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
 	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/eos
@@ -67,10 +73,13 @@ recovery: ## what kills cost, as in bench, but of weir alone: RECORDS, RECOVERY 
 	$(GO) run ./integration/bench -systems weir -rounds 0 -latency 0 -recovery $(RECOVERY) -records $(RECORDS)
 
 # Needs Java 17 and Maven. RECORDS=5000000 JSON=integration/bench/results.json is what README.md shows, about an hour;
-# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour.
-bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES
+# SCALE=1 JSON=integration/bench/scale.json PAGE=docs/scale.md what docs/scale.md shows, half an hour;
+# CHECKPOINTS=1 JSON=integration/bench/checkpoints.json what docs/fault-tolerance.md shows, as long.
+bench: ## weir beside Kafka Streams and Flink on one real Kafka, every output verified: RECORDS, ROUNDS, WORKLOADS, SYSTEMS, RECOVERY (rounds of kills), JSON=file for the results; SCALE=1: how weir's cost grows, table and drawing, CURVES; CHECKPOINTS=1: what checkpoints cost and save, PARTS
 	$(GO) build -o bin/weir ./cmd/weir
-ifeq ($(SCALE),)
+ifneq ($(CHECKPOINTS),)
+	$(GO) run ./integration/bench -cuts -records $(RECORDS) -rounds $(ROUNDS) -recovery $(RECOVERY) -parts $(PARTS) -json $(JSON)
+else ifeq ($(SCALE),)
 	cd integration/bench/streams && mvn -B -q compile dependency:copy-dependencies
 	cd integration/bench/flink && mvn -B -q compile dependency:copy-dependencies
 	WEIR_KAFKA=java $(GO) run ./integration/bench -records $(RECORDS) -rounds $(ROUNDS) -workloads $(WORKLOADS) -systems $(SYSTEMS) -recovery $(RECOVERY) -json $(JSON)

@@ -291,6 +291,7 @@ func (b *batch) finish(err error) {
 	}
 	if b.marker != nil {
 		s.db.lag.Add(max(0, s.markerEnd.Load()) - b.marker.End)
+		s.restoring.Store(b.marker.Restoring)
 		s.markerEnd.Store(b.marker.End)
 	}
 	if b.last {

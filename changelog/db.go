@@ -332,6 +332,7 @@ func (s *Store) base() (m Marker, found bool, err error) {
 	s.persisted = true
 	copy(s.key, inc.prefix())
 	s.epoch, s.end, s.reach, s.wall = m.Epoch, m.End, m.Reach, m.Wall
+	s.restoring.Store(m.Restoring)
 	s.markerEnd.Store(m.End)
 	return m, true, nil
 }

@@ -75,6 +75,7 @@ type Store struct {
 	done      atomic.Uint64 // number of the last batch finished by the applier
 	queued    atomic.Int64  // bytes handed over and not finished
 	markerEnd atomic.Int64  // End of the marker on disk; -1: none
+	restoring atomic.Bool   // and it is one of a restore under way; set before markerEnd
 	failure   atomic.Pointer[error]
 	figures   figures
 	closed    bool

@@ -84,7 +84,7 @@ func (s *Store) due(now time.Time) bool {
 		}
 		return pressed
 	}
-	if s.end == s.markerEnd.Load() && !s.pending() {
+	if s.applied() {
 		return false
 	}
 	lag := s.db.lag.Load() // of all stores; this one is in turn if it has its share of it
@@ -117,6 +117,12 @@ func (s *Store) pending() bool {
 		}
 	}
 	return false
+}
+
+// applied says that Badger has all that is committed, and a marker that says so. That of a
+// restore under way does not, also where nothing was left to restore behind it.
+func (s *Store) applied() bool {
+	return s.end == s.markerEnd.Load() && !s.restoring.Load() && !s.pending()
 }
 
 func (s *Store) startWave() {
@@ -213,12 +219,12 @@ func (s *Store) handAll() error {
 			return s.wrap("apply", err)
 		}
 		if !s.wave.active {
-			if s.end == s.markerEnd.Load() && !s.pending() {
+			if s.applied() {
 				return nil
 			}
 			s.startWave()
 		}
-		whole := s.wave.marker.End == s.end && s.wave.mark
+		whole := s.wave.marker.End == s.end && s.wave.mark && !s.wave.marker.Restoring
 		for s.wave.active {
 			if err := s.handOver(sliceBytes); err != nil {
 				return err

@@ -333,7 +333,10 @@ func (l *lane) epochCommitted() {
 	}
 	l.stats.commits.Add(1)
 	l.pace.committed()
-	l.cfg.listener.committed(CommittedInfo{l.index, l.records.source, l.records.internal, l.txn.bytes, l.txn.ends, l.now().Sub(l.started)})
+	l.cfg.listener.committed(CommittedInfo{
+		Lane: l.index, Records: l.records.source, Internal: l.records.internal, Bytes: l.txn.bytes, Changelog: l.txn.ends,
+		Took: l.now().Sub(l.started), Ending: l.now().Sub(l.ending), Cuts: l.cutWork.tasks, CutWork: l.cutWork.took,
+	})
 }
 
 func (l *lane) doClose(a epoch.Close) {

@@ -109,7 +109,7 @@ func (c *controlTail) apply(key, value []byte, offset int64) error {
 	if err == nil {
 		err = c.state.Apply(r)
 	}
-	stops := err == nil && offset >= c.life && c.state.StopsAt(r)
+	stops := err == nil && offset >= c.life && control.StopsAt(r)
 	if stops {
 		c.stop() // before the lanes hear of it: none of them goes on
 	}
@@ -136,7 +136,7 @@ func stopText(r control.Record) string {
 	case control.Stop:
 		return fmt.Sprintf("%s has stopped the application (%s)", r.By, r.ID)
 	case control.Complete:
-		return fmt.Sprintf("the application stops with savepoint %s, which lies in %s", r.Request, r.Path)
+		return fmt.Sprintf("the application stops with savepoint %s, which lies in %s", r.Request(), r.Path)
 	}
 	return ""
 }

@@ -32,7 +32,6 @@ type coordinator struct {
 	read    [2]int64                          // by input: records below were told to the machine
 	acks    map[offsets.Task]control.Ack      // of the undecided cut
 	uploads map[offsets.Task]control.Uploaded // the same
-	begun   int64                             // ms: wall time of the undecided cut's trigger
 	place   manifestPlace                     // of its manifest, once written
 	write   checkpoint.Record                 // to be written in the open epoch, or written in it; nil: none
 	written bool
@@ -43,6 +42,7 @@ type manifestPlace struct {
 	cut          uint64
 	name, sha256 string
 	path         string // the store of a savepoint
+	bytes, added int64  // of the objects that it names
 }
 
 // newCoordinator reads the control topic to its end: what was decided so far, and what was
@@ -85,8 +85,6 @@ func (c *coordinator) learn(key, value []byte, offset int64) error {
 		c.machine.Step(checkpoint.Logged{Record: f})
 	}
 	switch r := r.(type) {
-	case control.Trigger:
-		c.begun = r.Wall
 	case control.Declined:
 		c.forget(r.ID)
 		if c.task != nil {
@@ -135,6 +133,7 @@ func (c *coordinator) Process(input int, r *task.Raw) error {
 		return nil
 	}
 	c.read[input] = r.Offset + 1
+	c.look()
 	tell := c.learn
 	if input == acksInput {
 		tell = c.hear
@@ -202,8 +201,14 @@ func (l *lane) coordinatorFact(e coordinatorFact) {
 	if e.place.cut != 0 {
 		c.place = e.place
 	}
+	c.look()
 	c.machine.Step(e.fact)
 	c.act()
+}
+
+// look tells the machine the time, so that what it decides next is of now.
+func (c *coordinator) look() {
+	c.machine.Step(checkpoint.Tick{Now: c.task.lane.now().UnixMilli()})
 }
 
 // coordinator is the work of the control task, if it runs here.
@@ -247,15 +252,34 @@ func (c *coordinator) record(r checkpoint.Record) control.Record {
 	line := c.task.lane.app.names.Timeline
 	switch r := r.(type) {
 	case checkpoint.Triggered:
-		return control.Trigger{Cut: control.Cut(r.Cut), Timeline: line, Wall: r.Wall}
+		cut := control.Cut{ID: r.ID, Kind: r.Kind, Full: r.Full}
+		if asked, ok := c.state.Request(r.Request); ok {
+			cut.Asked = &asked
+		}
+		return control.Trigger{Cut: cut, Timeline: line, Wall: r.Wall}
 	case checkpoint.Declined:
-		return control.Declined{Cut: control.Cut(r.Cut), Timeline: line, Reason: r.Reason, Why: r.Why, Wall: r.Wall}
+		return control.Declined{Cut: c.cut(r.Cut), Timeline: line, Reason: r.Reason, Why: r.Why, Triggered: r.Began, Wall: r.Wall}
 	case checkpoint.Completed:
-		return control.Complete{Cut: control.Cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Wall: r.Wall}
+		return control.Complete{
+			Cut: c.cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Triggered: r.Began, Wall: r.Wall,
+			Bytes: c.place.bytes, Added: c.place.added,
+		}
 	case checkpoint.Dropped:
-		return control.Dropped{ID: r.ID, Timeline: line, Wall: time.Now().UnixMilli()}
+		k, _ := c.state.Complete(r.ID)
+		return control.Dropped{Complete: k, At: time.Now().UnixMilli()}
+	case checkpoint.Forgotten:
+		return control.Forgotten{ID: r.ID}
 	}
 	panic(fmt.Sprintf("coordinator: cannot write %T", r))
+}
+
+// cut is the undecided one, as its trigger says.
+func (c *coordinator) cut(want checkpoint.Cut) control.Cut {
+	trigger, ok := c.state.Undecided()
+	if !ok || trigger.ID != want.ID {
+		panic(fmt.Sprintf("coordinator: cut %d is not undecided", want.ID))
+	}
+	return trigger.Cut
 }
 
 // Committed: what was written is in the log, and comes back from there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/checkpoint"
@@ -42,7 +43,7 @@ func (l *lane) tellCuts(e checkpoint.Event) {
 	for _, a := range l.cuts.Ready() {
 		switch a := a.(type) {
 		case checkpoint.EndEpoch:
-			l.cutDue = true // one that may be empty is asked for, too: see cutWork
+			l.cutDue = true // one that may be empty is asked for, too: see cutWanted
 		case checkpoint.Take:
 			t := l.tasks[a.Task]
 			t.cut.take, t.cut.ack = a.ID, a.Ack
@@ -118,9 +119,18 @@ func (l *lane) goOn() {
 	}
 }
 
-// cutWork says whether an epoch is needed although no record waits: for a cut, or for what
+// cutWork is what the cuts that the ending epoch takes cost the lane.
+type cutWork struct {
+	tasks int // that take one
+	took  time.Duration
+}
+
+// since adds the time since began.
+func (c *cutWork) since(began time.Time) { c.took += time.Since(began) }
+
+// cutWanted says whether an epoch is needed although no record waits: for a cut, or for what
 // the coordinator has decided.
-func (l *lane) cutWork() bool {
+func (l *lane) cutWanted() bool {
 	return l.cuts.CutWanted() || l.coordinator() != nil && l.coordinator().pending()
 }
 
@@ -140,11 +150,17 @@ func (l *lane) closeWithCut() {
 		}
 	}
 	l.cutDue = false
+	began := time.Now()
+	l.ending, l.cutWork = l.now(), cutWork{}
 	l.tellCuts(checkpoint.Closing{Tasks: touched})
 	for _, id := range l.order {
 		if t := l.tasks[id]; t.cut.take != 0 {
+			l.cutWork.tasks++
 			l.touch(t)
 		}
+	}
+	if l.cutWork.tasks > 0 {
+		l.cutWork.since(began)
 	}
 }
 
@@ -161,6 +177,9 @@ func (l *lane) settleCut(t *runningTask, committed bool) {
 	if t.cut.member == nil {
 		return
 	}
+	if t.cut.take != 0 {
+		defer l.cutWork.since(time.Now())
+	}
 	t.cut.take, t.cut.ack = 0, false
 	if committed {
 		l.tellCuts(checkpoint.Committed{Task: t.id})
@@ -176,6 +195,7 @@ func (t *runningTask) acknowledge(ctx context.Context) error {
 	if !t.cut.ack {
 		return nil
 	}
+	defer t.lane.cutWork.since(time.Now())
 	m := control.Ack{Task: t.id, Cut: t.cut.take, Epoch: t.attempt(), Time: t.run.Watermark(), Wall: t.lane.now().UnixMilli()}
 	for i, in := range t.inputs {
 		at := t.ledger.Span(i).Processed

@@ -103,6 +103,9 @@ type CommittedInfo struct {
 	Bytes     int64 // produced, changelog included
 	Changelog int   // changelog records
 	Took      time.Duration
+	Ending    time.Duration // part of Took, behind the last record: the lane processes nothing
+	Cuts      int           // tasks that took their part in a checkpoint or savepoint with it
+	CutWork   time.Duration // of the lane's time, for that
 }
 
 // AbortedInfo: an epoch is rolled back and will be processed again.

@@ -72,7 +72,9 @@ type lane struct {
 	stalled bool
 
 	started   time.Time // of the open epoch
-	reason    string    // why the epoch is being aborted or in doubt, for the listener
+	ending    time.Time // since when nothing is processed, because it ends
+	cutWork   cutWork
+	reason    string // why the epoch is being aborted or in doubt, for the listener
 	work      workTime
 	processed int64       // records taken from the queues in the open epoch
 	held      int64       // epochBytes of all tasks, as of their last turn
@@ -215,7 +217,7 @@ func (l *lane) turn(ctx context.Context) {
 	if l.waiting > 0 || l.exited {
 		return
 	}
-	if l.machine.Phase() == epoch.Idle && (l.backlog() || l.cutWork()) && l.leaseHolds() && l.rest() <= 0 {
+	if l.machine.Phase() == epoch.Idle && (l.backlog() || l.cutWanted()) && l.leaseHolds() && l.rest() <= 0 {
 		l.tell(epoch.Wanted{})
 	}
 	if l.machine.Phase() == epoch.Open {
@@ -243,7 +245,7 @@ func (l *lane) patience() time.Duration {
 
 // due says whether the open epoch is to end.
 func (l *lane) due() bool {
-	return l.wanted || l.stopping || l.cutDue || l.cutWork() || l.late() || l.pace.spent(l.processed) || l.full()
+	return l.wanted || l.stopping || l.cutDue || l.cutWanted() || l.late() || l.pace.spent(l.processed) || l.full()
 }
 
 func (l *lane) late() bool { return l.now().Sub(l.started) >= l.work.span(l.cfg.commitInterval) }

@@ -107,7 +107,7 @@ func (u *uploads) settlePlace(p *savepointPlace) {
 }
 
 func takingOf(app *application, s *control.Savepoint) snapshot.Taking {
-	return snapshot.Taking{Application: app.names.Application, Cut: s.Trigger.ID, Request: s.Request.ID, Triggered: s.Trigger.Wall}
+	return snapshot.Taking{Application: app.names.Application, Cut: s.Cut, Request: s.Request.ID, Triggered: s.Triggered}
 }
 
 func (u *uploads) openPlace(p *savepointPlace) error {
@@ -170,7 +170,7 @@ func (c Checkpoints) placeOf(application string, r control.Request) (location st
 // its place.
 func (u *uploads) discardSavepoint(ctx context.Context, s *control.Savepoint) error {
 	location, _, err := u.cfg.checkpoints.placeOf(u.app.names.Application, s.Request)
-	if err != nil || s.Trigger == nil {
+	if err != nil || s.Cut == 0 {
 		return nil // nothing was written
 	}
 	b, err := snapshot.Open(ctx, location, u.savepointOptions(false))

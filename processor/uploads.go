@@ -35,6 +35,8 @@ type uploads struct {
 	slots   chan struct{}
 	opening sync.Mutex // guards the making of bucket
 	bucket  *snapshot.Bucket
+	telling sync.Mutex // guards acks, not its use
+	acks    *kgo.Client
 
 	mu        sync.Mutex              // guards what follows
 	taken     map[offsets.Task]uint64 // the last cut of each task that is, or was, written here
@@ -124,6 +126,9 @@ func (u *uploads) close() {
 	if u.bucket != nil {
 		_ = u.bucket.Close() // nothing is under way
 	}
+	if u.acks != nil {
+		u.acks.Close()
+	}
 	for _, p := range u.places {
 		p.close()
 	}
@@ -194,14 +199,38 @@ func (u *uploads) tell(cut uint64, m control.Message) {
 func (u *uploads) produce(key, value []byte) error {
 	ctx, cancel := context.WithTimeout(u.ctx, u.cfg.transactionTimeout)
 	defer cancel()
-	// Not a lane's producer: what is said here is true outside of any epoch. One is made when
-	// it is needed, once or twice a minute.
-	cl, err := u.cfg.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	cl, err := u.teller()
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	return cl.ProduceSync(ctx, &kgo.Record{Topic: u.app.names.Acks(), Key: key, Value: value}).FirstErr()
+	if err = cl.ProduceSync(ctx, &kgo.Record{Topic: u.app.names.Acks(), Key: key, Value: value}).FirstErr(); err != nil {
+		u.noTeller(cl)
+	}
+	return err
+}
+
+// teller is the producer for the acks topic. It is not a lane's: what is said here is true outside of any epoch.
+func (u *uploads) teller() (*kgo.Client, error) {
+	u.telling.Lock()
+	defer u.telling.Unlock()
+	if u.acks == nil {
+		cl, err := u.cfg.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err != nil {
+			return nil, err
+		}
+		u.acks = cl
+	}
+	return u.acks, nil
+}
+
+// noTeller closes a producer that has failed: it may do so for ever. The next one is new.
+func (u *uploads) noTeller(cl *kgo.Client) {
+	u.telling.Lock()
+	defer u.telling.Unlock()
+	if u.acks == cl {
+		u.acks = nil
+		cl.Close()
+	}
 }
 
 // moved says of a task that was restored here after it had taken the cut that nobody here

@@ -4,6 +4,7 @@ package processor_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -201,10 +202,15 @@ func (v *virtualTally) completed() (uint64, error) {
 			return 0, fmt.Errorf("no checkpoint is completed: %w", v.ctx.Err())
 		}
 		for _, r := range fs.Records() {
-			switch kind, cut, _ := strings.Cut(string(r.Key), "."); {
-			case kind == "trigger":
+			var said struct{ State string }
+			cut, ok := strings.CutPrefix(string(r.Key), "cut.")
+			if !ok || json.Unmarshal(r.Value, &said) != nil {
+				continue
+			}
+			switch {
+			case said.State == "triggered":
 				triggered[cut] = true
-			case kind == "complete" && triggered[cut]:
+			case said.State == "complete" && triggered[cut]:
 				return strconv.ParseUint(cut, 10, 64)
 			}
 		}

@@ -32,6 +32,8 @@ type benchWorker struct {
 	stateDir, instance     string
 	checkpoints            string
 	checkpointInterval     time.Duration
+	fullCheckpoints        bool
+	standbys               int
 	untilIdle              time.Duration
 	tellRestores           bool
 	cpuProfile, memProfile string
@@ -53,6 +55,8 @@ type benchResult struct {
 	FirstCommit float64 `json:"first_commit_seconds"`
 	Replayed    int64   `json:"replayed_records"` // of changelogs, by restores
 
+	Epochs benchEpochs `json:"epochs"`
+
 	FirstAt time.Time `json:"first_at"` // begin of the first epoch that committed records
 	LastAt  time.Time `json:"last_at"`  // end of the last one
 }
@@ -63,6 +67,7 @@ type milestones struct {
 
 	mu     sync.Mutex // guards result
 	result benchResult
+	epochs epochTimes
 }
 
 // reach notes the time since the start, the first time or each.
@@ -82,9 +87,10 @@ func (m *milestones) replayed(records int64) {
 
 // benchRestore is a line that a worker prints when a task was restored, if it is to.
 type benchRestore struct {
-	Restored int64 `json:"restored"` // changelog records
-	Began    int64 `json:"began_ms"` // Unix time: its task was assigned
-	Ended    int64 `json:"ended_ms"`
+	Restored int64  `json:"restored"` // changelog records
+	Base     string `json:"base"`
+	Began    int64  `json:"began_ms"` // Unix time: its task was assigned
+	Ended    int64  `json:"ended_ms"`
 }
 
 func newBenchWorker() *cobra.Command {
@@ -126,6 +132,8 @@ func newBenchWorker() *cobra.Command {
 	f.StringVar(&b.stateDir, "state-dir", "", "directory for state (default: weir-state/<app>)")
 	f.StringVar(&b.checkpoints, "checkpoint-dir", "", "take checkpoints into this `directory` or object store")
 	f.DurationVar(&b.checkpointInterval, "checkpoint-interval", time.Minute, "from one checkpoint to the next")
+	f.BoolVar(&b.fullCheckpoints, "full-checkpoints", false, "write all of the state with each checkpoint, not what has changed")
+	f.IntVar(&b.standbys, "standbys", 0, "copies of each task's state in other workers")
 	f.StringVar(&b.instance, "instance", "", "`name` of the worker, stable over restarts; default: one kept in the state directory")
 	f.DurationVar(&b.untilIdle, "until-idle", 0, "end when nothing came for so long; 0: at SIGTERM only")
 	f.BoolVar(&b.tellRestores, "tell-restores", false, "print a line of JSON when a task was restored, too")
@@ -182,7 +190,10 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 	}
 	options := []processor.Option{connected, processor.StateDir(b.stateDir), processor.Lanes(b.lanes), processor.CommitInterval(b.commitInterval)}
 	if b.checkpoints != "" {
-		options = append(options, processor.CheckpointInto(processor.Checkpoints{Dir: b.checkpoints, Interval: b.checkpointInterval}))
+		options = append(options, processor.CheckpointInto(processor.Checkpoints{Dir: b.checkpoints, Interval: b.checkpointInterval, Full: b.fullCheckpoints}))
+	}
+	if b.standbys > 0 {
+		options = append(options, processor.Standbys(b.standbys))
 	}
 	if b.instance != "" {
 		options = append(options, processor.InstanceID(b.instance))
@@ -202,11 +213,12 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 				if b.tellRestores {
 					now := time.Now()
 					// One write each: lanes do not mix their lines. Nobody would be helped by a worker that ends here.
-					_ = printLine(out, benchRestore{Restored: i.Records, Began: now.Add(-i.Took).UnixMilli(), Ended: now.UnixMilli()})
+					_ = printLine(out, benchRestore{Restored: i.Records, Base: i.Base, Began: now.Add(-i.Took).UnixMilli(), Ended: now.UnixMilli()})
 				}
 			},
 			EpochAborted: func(processor.AbortedInfo) { alive() },
 			EpochCommitted: func(i processor.CommittedInfo) {
+				m.epochs.add(i)
 				if i.Records+i.Internal > 0 {
 					alive()
 					m.reach(func(r *benchResult) *float64 { return &r.FirstCommit }, true)
@@ -239,6 +251,7 @@ func (b *benchWorker) run(ctx context.Context, out io.Writer) (benchResult, erro
 	if err = errors.Join(err, stopProfile(), heap); err != nil {
 		return benchResult{}, err
 	}
+	m.result.Epochs = m.epochs.result()
 	return resultOf(m.result, w.Stats())
 }
 

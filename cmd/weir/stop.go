@@ -78,7 +78,6 @@ it to 0.`,
 	}
 	cmd.Flags().BoolVar(&savepoint, "savepoint", false, "take a savepoint, and stop with it")
 	f.add(cmd, "name of the savepoint's request, of a-z, 0-9 and -; default: a new one")
-	f.addTimeout(cmd)
 	c.Flags(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd

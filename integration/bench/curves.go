@@ -356,7 +356,7 @@ func (b *bench) group(ctx context.Context, j job, p point, records int64) (scale
 			failed = errors.Join(failed, err)
 			continue
 		}
-		if err := json.Unmarshal(w.out.Bytes(), &t); err != nil {
+		if err := json.Unmarshal(w.last(), &t); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}

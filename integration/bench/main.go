@@ -49,6 +49,10 @@ type settings struct {
 	json          string
 	scale         bool
 	curves, page  string
+	cuts          bool
+	parts         string
+	checkpoints   int
+	stateRows     string
 }
 
 func main() {
@@ -67,6 +71,10 @@ func main() {
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
 	flag.BoolVar(&s.scale, "scale", false, "measure how weir's cost grows instead; -json is added to, curve by curve")
 	flag.StringVar(&s.curves, "curves", allCurves(), "which ones, separated by commas")
+	flag.BoolVar(&s.cuts, "cuts", false, "measure what checkpoints cost and save instead; -json is added to, part by part")
+	flag.StringVar(&s.parts, "parts", allParts(), "what of that, separated by commas")
+	flag.IntVar(&s.checkpoints, "checkpoints", 1000, "how many are taken to see how long lanes stand still for one")
+	flag.StringVar(&s.stateRows, "rows", "100000,1000000,10000000", "sizes of states in rows of 100 bytes, separated by commas")
 	draw := flag.Bool("draw", false, "measure nothing: draw the curves of -json and write their tables, see -page")
 	flag.StringVar(&s.page, "page", "", "a page, .md, that gets the tables, and a drawing, .svg, beside it (default: as -json is called)")
 	flag.Parse()
@@ -112,6 +120,9 @@ func run(ctx context.Context, s settings) (err error) {
 	b := bench{settings: s, cluster: c, client: client, systems: systems, work: work, brokers: strings.Join(c.Addrs(), ",")}
 	if s.scale {
 		return b.scaleUp(ctx)
+	}
+	if s.cuts {
+		return b.checkpointing(ctx)
 	}
 	result := report.Report{
 		Machine: fmt.Sprintf("%d CPUs, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -349,28 +348,43 @@ func (w *worker) kill() {
 	<-w.done
 }
 
-// restored is what an ended worker told of its restores: the changelog records, and the time from the first to the last.
-func (w *worker) restored() (records int64, seconds float64, err error) {
-	var began, ended int64
-	for line := range bytes.Lines(w.out.Bytes()) {
-		var r struct {
-			Restored *int64 `json:"restored"` // nil: another line
-			Began    int64  `json:"began_ms"`
-			Ended    int64  `json:"ended_ms"`
+// restoreLine is what a worker tells of one restore.
+type restoreLine struct {
+	Restored *int64 `json:"restored"` // changelog records; nil: another line
+	Base     string `json:"base"`
+	Began    int64  `json:"began_ms"`
+	Ended    int64  `json:"ended_ms"`
+}
+
+// restores are those that a worker has told of so far, of tasks with state.
+func (w *worker) restores() (out []restoreLine, err error) {
+	for line := range strings.Lines(w.out.String()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
 		}
-		if err := json.Unmarshal(line, &r); err != nil {
-			return 0, 0, fmt.Errorf("%s printed %.200q: %w", w.cmd.Args[0], line, err)
+		var r restoreLine
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			return nil, fmt.Errorf("%s printed %.200q: %w", w.cmd.Args[0], line, err)
 		}
-		if r.Restored == nil {
-			continue
+		if r.Restored != nil && r.Base != "none" {
+			out = append(out, r)
 		}
-		if began == 0 || r.Began < began {
-			began = r.Began
-		}
-		records, ended = records+*r.Restored, max(ended, r.Ended)
 	}
-	if began == 0 {
-		return 0, 0, fmt.Errorf("%s told of no restore", w.cmd.Args[0])
+	return out, nil
+}
+
+// restored adds up what a worker told of its restores: the changelog records, and the time from the first to the last.
+func (w *worker) restored() (records int64, seconds float64, err error) {
+	all, err := w.restores()
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(all) == 0 || !strings.HasSuffix(w.out.String(), "\n") {
+		return 0, 0, fmt.Errorf("%s told of no restore, or was killed in a line", w.cmd.Args[0])
+	}
+	began, ended := all[0].Began, all[0].Ended
+	for _, r := range all {
+		began, ended, records = min(began, r.Began), max(ended, r.Ended), records+*r.Restored
 	}
 	return records, float64(ended-began) / 1e3, nil
 }

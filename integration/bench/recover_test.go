@@ -22,7 +22,7 @@ func TestRestored(t *testing.T) {
 		{"killed in a line", `{"restored":5,"began_ms":2000,"ended_ms":2500}` + "\n" + `{"restor`, 0, 0, true},
 	} {
 		w := worker{cmd: exec.Command("worker")}
-		w.out.WriteString(c.printed)
+		_, _ = w.out.Write([]byte(c.printed))
 		records, seconds, err := w.restored()
 		if records != c.records || seconds != c.seconds || (err != nil) != c.fails {
 			t.Errorf("%s: %d records in %g s, %v", c.name, records, seconds, err)

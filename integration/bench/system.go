@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -105,9 +106,33 @@ func javaCommand(built string, flags []string, j job, more []string) []string {
 // worker is a running job.
 type worker struct {
 	cmd         *exec.Cmd
-	out, errors bytes.Buffer
+	out, errors output
 	done        chan struct{} // closed when the process has ended
 	err         error         // how, from then on
+}
+
+// output is what a process prints; it may be read meanwhile.
+type output struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+// last is the last line that was printed.
+func (w *worker) last() []byte {
+	printed := bytes.TrimSpace([]byte(w.out.String()))
+	return printed[bytes.LastIndexByte(printed, '\n')+1:]
 }
 
 func (s system) start(ctx context.Context, j job) (*worker, error) {
@@ -134,8 +159,7 @@ func (w *worker) wait() (report.Run, error) {
 	if w.err != nil {
 		return r, fmt.Errorf("%s: %w\n%.4000s", w.cmd.Args[0], w.err, w.errors.String())
 	}
-	printed := bytes.TrimSpace(w.out.Bytes())
-	if err := json.Unmarshal(printed[bytes.LastIndexByte(printed, '\n')+1:], &r); err != nil {
+	if err := json.Unmarshal(w.last(), &r); err != nil {
 		return r, fmt.Errorf("%s printed %.200q: %w", w.cmd.Args[0], w.out.String(), err)
 	}
 	user, system := w.cmd.ProcessState.UserTime(), w.cmd.ProcessState.SystemTime()

@@ -116,17 +116,17 @@ func (t Tally) completed(f Facts) (out []completedCut) {
 	byCut := map[string]completedCut{}
 	var cuts []string
 	for _, r := range f.Logs[Partition{t.names().Control(), 0}].committed() {
-		kind, cut, _ := strings.Cut(string(r.Key), ".")
-		var v struct{ Manifest, Path string }
-		switch kind {
-		case "complete":
-			if json.Unmarshal(r.Value, &v) == nil {
-				byCut[cut] = completedCut{cut, v.Manifest, v.Path}
-				cuts = append(cuts, cut)
-			}
-		case "dropped":
-			delete(byCut, cut)
+		cut, ok := strings.CutPrefix(string(r.Key), "cut.")
+		if !ok {
+			continue
 		}
+		var v struct{ State, Manifest, Path string }
+		if err := json.Unmarshal(r.Value, &v); err == nil && v.State == "complete" {
+			byCut[cut] = completedCut{cut, v.Manifest, v.Path}
+			cuts = append(cuts, cut)
+			continue
+		}
+		delete(byCut, cut)
 	}
 	for _, cut := range cuts {
 		if k, ok := byCut[cut]; ok {

@@ -31,9 +31,9 @@ const (
 	Stopping                         // the coordinator stops
 )
 
-// counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
+// Counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
 // with a strategy of its own, or nobody's fault.
-func (r Reason) counts() bool { return r <= AckedTwice }
+func (r Reason) Counts() bool { return r <= AckedTwice }
 
 // Record is one of the control log.
 type Record interface{ record() }
@@ -55,15 +55,24 @@ type (
 		Cut
 		Reason Reason
 		Why    string // for people
+		Began  int64  // of its trigger, whose record this one replaces
 		Wall   int64
 	}
 	// Completed: the manifest lies there, the cut may be restored.
 	Completed struct {
 		Cut
-		Wall int64
+		Began int64
+		Wall  int64
 	}
 	// Dropped: the cut is not restored any more. Its objects are deleted after this.
-	Dropped struct{ ID uint64 }
+	Dropped struct {
+		Cut
+		Began int64
+		Wall  int64 // of its completion, whose record this one replaces
+	}
+	// Forgotten: nothing is left of the cut, neither objects nor anybody who could ask what
+	// became of it. Its records are not kept.
+	Forgotten struct{ ID uint64 }
 	// Activated: a timeline counts; ids up to this one were used before it.
 	Activated struct{ ID uint64 }
 )
@@ -73,6 +82,7 @@ func (Triggered) record() {}
 func (Declined) record()  {}
 func (Completed) record() {}
 func (Dropped) record()   {}
+func (Forgotten) record() {}
 func (Activated) record() {}
 
 // Event is a fact.

@@ -56,6 +56,7 @@ type coordinatorFaults struct {
 	deafUntilSeen bool // acknowledgements that come before the trigger is seen are ignored
 	changeOfMind  bool // a timeout declines a cut although its completion is on its way
 	deleteFirst   bool // objects are deleted before the log says that the cut is dropped
+	forgetFirst   bool // a cut is forgotten before its objects are deleted
 }
 
 // NewCoordinator returns the machine for the tasks of a plan. The settings are valid.
@@ -177,6 +178,9 @@ func same(ordered, r Record) bool {
 		d, ok := r.(Completed)
 		return ok && d.ID == o.ID
 	case Dropped:
+		d, ok := r.(Dropped)
+		return ok && d.ID == o.ID
+	case Forgotten:
 		return r == o
 	}
 	return false
@@ -206,10 +210,15 @@ func (c *Coordinator) remove(id uint64) {
 	}
 }
 
+// deleted says whether the objects of a cut that does not count are gone.
+func (c *Coordinator) deleted(id uint64) bool {
+	return !slices.Contains(c.deletes, id) || c.faults.forgetFirst
+}
+
 // failed counts the failures in a row of checkpoints that nobody asked for. Exceeding what is tolerable
 // starts the count anew, so that a successor that reads the same log does not do it again.
 func (c *Coordinator) failed(r Declined) {
-	if r.Kind == Savepoint || r.Request != "" || !r.Reason.counts() {
+	if r.Kind == Savepoint || r.Request != "" || !r.Reason.Counts() {
 		return
 	}
 	c.failures++
@@ -254,11 +263,13 @@ func (c *Coordinator) begin() {
 	if !c.acting() {
 		return
 	}
-	c.started, c.ended = min(c.log.started, c.now), min(c.log.ended, c.now)
-	if c.log.started == 0 {
+	c.started, c.ended = min(c.log.started.wall, c.now), min(c.log.ended.wall, c.now)
+	if c.log.started.wall == 0 {
 		c.started = c.now
 	}
-	c.deletes = slices.Clone(c.log.garbage)
+	for _, g := range c.log.garbage {
+		c.deletes = append(c.deletes, g.ID)
+	}
 }
 
 // writeLost: what was ordered is not in the log. If it is still right, it is ordered again: a trigger is no
@@ -307,12 +318,12 @@ func (c *Coordinator) wish() Record {
 	switch {
 	case open && (c.cut == nil || c.cut.ID != undecided.ID):
 		if !c.faults.keepForeign {
-			return Declined{Cut: undecided, Reason: CoordinatorChanged, Wall: c.now}
+			return Declined{Cut: undecided, Reason: CoordinatorChanged, Began: c.log.begun, Wall: c.now}
 		}
 	case open && c.cut.stage == declining:
-		return Declined{Cut: undecided, Reason: c.cut.reason, Why: c.cut.why, Wall: c.now}
+		return Declined{Cut: undecided, Reason: c.cut.reason, Why: c.cut.why, Began: c.log.begun, Wall: c.now}
 	case open && c.cut.stage == completing:
-		return Completed{Cut: undecided, Wall: c.now}
+		return Completed{Cut: undecided, Began: c.log.begun, Wall: c.now}
 	}
 	if c.stopping {
 		return nil
@@ -323,11 +334,14 @@ func (c *Coordinator) wish() Record {
 			return Triggered{Cut: next, Wall: c.now}
 		}
 	}
-	if id := c.log.surplus(c.settings.Retained); id != 0 && len(c.deletes) == 0 {
+	if old, ok := c.log.surplus(c.settings.Retained); ok && len(c.deletes) == 0 {
 		if c.faults.deleteFirst {
-			c.deletes = append(c.deletes, id)
+			c.deletes = append(c.deletes, old.ID)
 		}
-		return Dropped{id}
+		return Dropped{old.Cut, old.began, old.wall}
+	}
+	if id := c.log.forgettable(c.deleted); id != 0 {
+		return Forgotten{id}
 	}
 	return nil
 }
@@ -335,7 +349,7 @@ func (c *Coordinator) wish() Record {
 // due is the cut whose turn it is: what is asked for goes before what the interval wants.
 func (c *Coordinator) due() (Cut, bool) {
 	id := c.log.last + 1
-	if c.faults.reuseIDs && slices.Contains(c.log.garbage, c.log.last) {
+	if c.faults.reuseIDs && slices.ContainsFunc(c.log.garbage, func(g Cut) bool { return g.ID == c.log.last }) {
 		id = c.log.last
 	}
 	if q, ok := c.log.next(); ok {

@@ -11,7 +11,7 @@
 // Two machines without clock, goroutine and I/O are told facts (Step) and answer with orders (Ready), so that
 // every order of facts can be tried, written down as a script and replayed. Both read the control log:
 //
-//	control log:  triggered n ──────────────► completed n   (dropped n, later)
+//	control log:  triggered n ──────────────► completed n   (dropped n, forgotten n, later)
 //	                  │        └────────────► declined n
 //	 Participant      ▼
 //	 of each lane:  EndEpoch ─► Take n (ack and metadata in the transaction) ─► committed ─► Upload ─┐
@@ -59,7 +59,8 @@
 //     It is read until these ends; whatever is still open there is waited for.
 //   - Input is trimmed only where MayTrim allows it, and never above the positions of a completed checkpoint of
 //     this timeline (Log.Before).
-//   - The log may be compacted by cut: the last record of an id says all that counts.
+//   - The log is compacted by cut and by request: the last record of each is there, whichever of those before
+//     it are missing. A cut of which nothing is left but its id is forgotten: its records are deleted.
 //
 // testdata has a script per path. The exploration runs lanes over a model of Kafka, in random order, with
 // crashes before and after every order, and takes rules out to see that it notices:

@@ -150,7 +150,7 @@ func (c *coverage) count(w *world) {
 
 // actionKinds are the actions with what makes them different.
 var actionKinds = []string{
-	"write triggered", "write declined", "write completed", "write dropped", "write-manifest", "delete", "answer", "fail", "stopped",
+	"write triggered", "write declined", "write completed", "write dropped", "write forgotten", "write-manifest", "delete", "answer", "fail", "stopped",
 	"end-epoch", "end-epoch even-empty", "take ack", "take", "hold", "resume", "upload", "abandon",
 }
 
@@ -164,6 +164,8 @@ func kindOf(a Action) string {
 			return "write declined"
 		case Completed:
 			return "write completed"
+		case Forgotten:
+			return "write forgotten"
 		default:
 			return "write dropped"
 		}

@@ -10,8 +10,9 @@ import (
 // cut is undecided, what may be restored, what is asked for. The zero value is an empty log.
 //
 // Whoever reads the topic keeps one and refuses what Apply refuses; the machines keep theirs and take that
-// for granted. A log that was compacted by cut, so that only the last record of each is left, adds up to
-// the same.
+// for granted. The topic is compacted by cut and by request: of the records of one, all but the last may be
+// missing, each for itself, so that a record says all that those before it said. Whatever is missing, the
+// log adds up to the same.
 //
 // Invariants:
 //
@@ -22,16 +23,36 @@ type Log struct {
 	last      uint64
 	before    uint64 // highest id that was used before the timeline that counts
 	undecided Cut
-	completed []Cut             // and not dropped
+	begun     int64             // wall time of its trigger
+	completed []held            // and not dropped
 	queue     []Requested       // asked for and not triggered, oldest first
 	taken     map[string]uint64 // request -> its cut
-	garbage   []uint64          // the last cuts that were declined or dropped: their objects may still be there
-	started   int64             // wall time of the last checkpoint's trigger
-	ended     int64             // wall time of the last decision
+	garbage   []Cut             // declined or dropped, and not forgotten: their objects may still be there
+	started   moment            // of the last checkpoint's trigger
+	ended     moment            // of the last decision
 }
 
-// garbageKept is for how many cuts a coordinator repeats the deletion that its predecessor may not have
-// finished. Deletions that lag behind further are left to whoever audits the store.
+// moment is the wall time of something about a cut.
+type moment struct {
+	id   uint64
+	wall int64
+}
+
+// later takes the time of a later cut. Decisions come in the order of the cuts.
+func (m *moment) later(id uint64, wall int64) {
+	if id >= m.id {
+		*m = moment{id, wall}
+	}
+}
+
+// held is a cut that may be restored.
+type held struct {
+	Cut
+	began, wall int64
+}
+
+// garbageKept is for how many cuts that are never forgotten a coordinator repeats the deletion that its
+// predecessor may not have finished. Deletions that lag behind further are left to whoever audits the store.
 const garbageKept = 16
 
 // OrderError is returned by Apply when a record cannot follow the ones before it: two coordinators have
@@ -63,7 +84,13 @@ func (l *Log) Before() uint64 { return l.before }
 func (l *Log) Undecided() (Cut, bool) { return l.undecided, l.undecided.ID != 0 }
 
 // Completed are the cuts that may be restored, oldest first.
-func (l *Log) Completed() []Cut { return slices.Clone(l.completed) }
+func (l *Log) Completed() []Cut {
+	out := make([]Cut, 0, len(l.completed))
+	for _, c := range l.completed {
+		out = append(out, c.Cut)
+	}
+	return out
+}
 
 // Taken is the cut that a request got.
 func (l *Log) Taken(request string) (uint64, bool) {
@@ -80,15 +107,17 @@ func (l *Log) Apply(r Record) error {
 	case Triggered:
 		why = l.triggered(r)
 	case Declined:
-		if why = l.decided(r.Cut, r.Wall); why == "" {
-			l.discard(r.ID)
+		if why = l.decided(r.Cut, r.Began, r.Wall); why == "" {
+			l.discard(r.Cut)
 		}
 	case Completed:
-		if why = l.decided(r.Cut, r.Wall); why == "" {
-			l.completed = append(l.completed, r.Cut)
+		if why = l.decided(r.Cut, r.Began, r.Wall); why == "" {
+			l.completed = append(l.completed, held{r.Cut, r.Began, r.Wall})
 		}
 	case Dropped:
-		why = l.dropped(r.ID)
+		why = l.dropped(r)
+	case Forgotten:
+		why = l.forgotten(r.ID)
 	case Activated:
 		// An undecided cut of the timeline before stays so until it is declined.
 		l.last, l.before = max(l.last, r.ID), max(l.before, r.ID)
@@ -99,46 +128,59 @@ func (l *Log) Apply(r Record) error {
 	return nil
 }
 
+// requested: of several with one id the last before its cut counts, which is the one that compaction leaves.
 func (l *Log) requested(r Requested) string {
 	if r.Request == "" {
 		return "a request needs an id"
 	}
-	_, taken := l.taken[r.Request]
-	if !taken && !slices.ContainsFunc(l.queue, func(q Requested) bool { return q.Request == r.Request }) {
+	if _, taken := l.taken[r.Request]; !taken {
+		l.unqueue(r.Request)
 		l.queue = append(l.queue, r)
 	}
 	return ""
 }
 
+func (l *Log) unqueue(request string) {
+	l.queue = slices.DeleteFunc(l.queue, func(q Requested) bool { return q.Request == request })
+}
+
+// triggered: if another cut is undecided, the record of its fate is missing, because a later one replaces it.
 func (l *Log) triggered(r Triggered) string {
-	switch {
-	case l.undecided.ID != 0:
-		return fmt.Sprintf("cut %d is undecided", l.undecided.ID)
-	case r.ID <= l.last:
+	if r.ID <= l.last {
 		return fmt.Sprintf("ids up to %d were used before", l.last)
 	}
-	l.last, l.undecided = r.ID, r.Cut
-	if r.Kind == Checkpoint {
-		l.started = r.Wall
-	}
-	l.take(r.Cut)
+	l.use(r.Cut, r.Wall)
+	l.undecided, l.begun = r.Cut, r.Wall
 	return ""
 }
 
-func (l *Log) decided(c Cut, wall int64) string {
+// decided: the trigger may be missing, and what is undecided before it is decided, see triggered. What the timeline
+// before has left undecided is declined in this one.
+func (l *Log) decided(c Cut, began, wall int64) string {
+	left := c.ID <= l.before && l.last == l.before && !l.known(c.ID)
 	switch {
-	case c.ID == l.undecided.ID && c.ID != 0:
-		l.undecided = Cut{}
-	case l.undecided.ID != 0:
-		return fmt.Sprintf("cut %d is undecided", l.undecided.ID)
-	case c.ID <= l.last:
+	case c.ID == 0 || c.ID <= l.last && c.ID != l.undecided.ID && !left:
 		return "it was decided before"
-	default:
-		l.last = c.ID // compacted: the trigger is gone
-		l.take(c)
+	case c.ID != l.undecided.ID:
+		l.use(c, began)
 	}
-	l.ended = wall
+	l.undecided, l.begun = Cut{}, 0
+	l.ended.later(c.ID, wall)
 	return ""
+}
+
+// use notes an id that was not used before, and which request it answers.
+func (l *Log) use(c Cut, began int64) {
+	l.last = max(l.last, c.ID)
+	if c.Kind == Checkpoint {
+		l.started.later(c.ID, began)
+	}
+	l.take(c)
+}
+
+// known says whether the fate of a cut is.
+func (l *Log) known(id uint64) bool {
+	return slices.ContainsFunc(l.completed, func(c held) bool { return c.ID == id }) || slices.ContainsFunc(l.garbage, func(c Cut) bool { return c.ID == id })
 }
 
 // take notes which cut a request got.
@@ -150,49 +192,86 @@ func (l *Log) take(c Cut) {
 		l.taken = map[string]uint64{}
 	}
 	l.taken[c.Request] = c.ID
-	l.queue = slices.DeleteFunc(l.queue, func(q Requested) bool { return q.Request == c.Request })
+	l.unqueue(c.Request)
 }
 
-func (l *Log) dropped(id uint64) string {
-	last := uint64(0)
-	for _, c := range l.completed {
-		if c.Kind == Checkpoint {
-			last = c.ID
-		}
-	}
-	switch {
-	case id == 0 || id == l.undecided.ID:
+// dropped: where the completion is missing, this says that there was one.
+func (l *Log) dropped(r Dropped) string {
+	if r.ID == 0 {
 		return "it is not decided"
-	case id == last:
-		return "it is the last completed checkpoint"
 	}
-	l.completed = slices.DeleteFunc(l.completed, func(c Cut) bool { return c.ID == id })
-	l.last = max(l.last, id) // compacted
-	l.discard(id)
+	if r.ID > l.last || r.ID == l.undecided.ID {
+		l.undecided, l.begun = Cut{}, 0
+	}
+	l.use(r.Cut, r.Began)
+	l.ended.later(r.ID, r.Wall)
+	l.remove(r.ID)
+	l.discard(r.Cut)
 	return ""
 }
 
-func (l *Log) discard(id uint64) {
-	if len(l.garbage) == garbageKept {
-		l.garbage = l.garbage[1:]
-	}
-	l.garbage = append(l.garbage, id)
+func (l *Log) remove(id uint64) {
+	l.completed = slices.DeleteFunc(l.completed, func(c held) bool { return c.ID == id })
 }
 
-// surplus is the oldest checkpoint beyond the number to keep, 0: none.
-func (l *Log) surplus(keep int) uint64 {
-	oldest, n := uint64(0), 0
+func (l *Log) forgotten(id uint64) string {
+	if id == 0 {
+		return "there is no cut 0"
+	}
+	if id == l.undecided.ID {
+		l.undecided, l.begun = Cut{}, 0
+	}
+	l.remove(id)
+	l.garbage = slices.DeleteFunc(l.garbage, func(c Cut) bool { return c.ID == id })
+	return ""
+}
+
+func (l *Log) discard(c Cut) {
+	l.garbage = append(l.garbage, c)
+	stay := func(c Cut) bool { return !c.forgettable() }
+	kept := 0
+	for _, g := range l.garbage {
+		if stay(g) {
+			kept++
+		}
+	}
+	if kept > garbageKept {
+		oldest := slices.IndexFunc(l.garbage, stay)
+		l.garbage = slices.Delete(l.garbage, oldest, oldest+1)
+	}
+}
+
+// forgettable says whether nobody asks for what became of the cut, once its objects are deleted.
+func (c Cut) forgettable() bool { return c.Kind == Checkpoint && c.Request == "" }
+
+// forgettable is the oldest cut that may be forgotten once its objects are deleted, 0: none. Those behind the newest
+// complete checkpoint stay: they say which id is the last, when the next is due, and how many have failed in a row.
+func (l *Log) forgettable(deleted func(id uint64) bool) uint64 {
+	newest := uint64(0)
 	for _, c := range l.completed {
 		if c.Kind == Checkpoint {
-			if n++; oldest == 0 {
-				oldest = c.ID
+			newest = c.ID
+		}
+	}
+	for _, g := range l.garbage {
+		if g.forgettable() && g.ID < newest && deleted(g.ID) {
+			return g.ID
+		}
+	}
+	return 0
+}
+
+// surplus is the oldest checkpoint beyond the number to keep.
+func (l *Log) surplus(keep int) (oldest held, found bool) {
+	n := 0
+	for _, c := range l.completed {
+		if c.Kind == Checkpoint {
+			if n++; n == 1 {
+				oldest = c
 			}
 		}
 	}
-	if n <= keep {
-		return 0
-	}
-	return oldest
+	return oldest, n > keep
 }
 
 // next is the request whose turn it is: savepoints first, each kind in the order in which they came.

@@ -114,6 +114,7 @@ func (w *world) check() error {
 			w.checkTrimmed(c.ID)
 		}
 	}
+	w.k.checkCompacted()
 	last := w.complete[len(w.complete)-1]
 	if w.gone[last.ID] {
 		return fmt.Errorf("the last completed cut %d was dropped", last.ID)

@@ -111,7 +111,7 @@ func (h *host) readControl() bool {
 			return false
 		}
 		h.seen++
-		if log.committed(h.seen - 1) {
+		if log.committed(h.seen-1) && !h.w.k.compacted.gone[h.seen-1] {
 			h.tell(Logged{log.log[h.seen-1].v})
 			return true
 		}
@@ -170,6 +170,7 @@ func (h *host) carryOut(a Action) {
 		if !w.gone[a.ID] {
 			w.k.violated("cut %d is deleted while the log says that it counts", a.ID)
 		}
+		w.deleted[a.ID] = true
 		h.facts = append(h.facts, Deleted(a))
 	case Answer:
 		if id, ok := w.k.truth.Taken(a.Request); !ok || id != a.ID {

@@ -159,6 +159,7 @@ type lease struct{ lane, gen int }
 type kafka struct {
 	inputs    [6]*topic[message]
 	control   *topic[Record]
+	compacted compaction // of control
 	acks      *topic[report]
 	progress  [nTasks + 1]progress
 	producers [nSlots]producer
@@ -250,6 +251,11 @@ func (k *kafka) end(slot int, tx *transaction, commit bool) bool {
 
 // record: a record of the control log is committed.
 func (k *kafka) record(r Record) {
+	// Readers cannot see this: for them, the record between the two may have been compacted away.
+	if t, ok := r.(Triggered); ok && k.truth.undecided.ID != 0 {
+		k.violated("control record %q: cut %d is undecided", recordText(t), k.truth.undecided.ID)
+		return
+	}
 	if err := k.truth.Apply(r); err != nil {
 		k.violated("%v", err)
 		return

@@ -432,7 +432,7 @@ func (l *lane) read() {
 	log := l.w.k.control
 	for l.seen < log.stable() || l.w.rules.readUncommitted && l.seen < len(log.log) {
 		l.seen++
-		if log.committed(l.seen-1) || l.w.rules.readUncommitted {
+		if (log.committed(l.seen-1) || l.w.rules.readUncommitted) && !l.w.k.compacted.gone[l.seen-1] {
 			l.tell(Logged{log.log[l.seen-1].v})
 			return
 		}

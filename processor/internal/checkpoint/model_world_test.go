@@ -39,8 +39,8 @@ const (
 // moods differ between schedules: what happens rarely in all of them together happens often in some. Each
 // number n means one in n, 0 never.
 type moods struct {
-	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy, rewind int
-	hasty                                                                                                              bool // uploads begin before the commit
+	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy, rewind, compact int
+	hasty                                                                                                                       bool // uploads begin before the commit
 }
 
 // manifest is that of a cut.
@@ -85,6 +85,7 @@ type world struct {
 	manifests map[uint64]manifest
 	complete  []Cut
 	gone      map[uint64]bool // declined or dropped
+	deleted   map[uint64]bool // of these, the objects are
 
 	target   string // the action at which a lane crashes next
 	at       when
@@ -98,7 +99,7 @@ type world struct {
 func newWorld(seed uint64, r rules, cov *coverage) *world {
 	w := &world{
 		seed: seed, k: newKafka(), rng: rand.New(rand.NewPCG(seed, 0x637574)), rules: r, cov: cov,
-		manifests: map[uint64]manifest{}, gone: map[uint64]bool{},
+		manifests: map[uint64]manifest{}, gone: map[uint64]bool{}, deleted: map[uint64]bool{},
 	}
 	w.k.onRecord = w.recorded
 	w.settings = Settings{
@@ -112,7 +113,7 @@ func newWorld(seed uint64, r rules, cov *coverage) *world {
 	w.moods = moods{
 		slow: often(0, 4, 2), doubt: often(0, 20, 4), abort: often(0, 100, 10), uploadGone: often(0, 0, 10), uploadLost: often(0, 0, 10),
 		manifest: often(0, 0, 3), request: often(0, 3, 2), move: often(0, 6, 2), freeze: often(0, 6, 2), down: often(0, 0, 3),
-		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), rewind: often(0, 0, 4), stop: often(0, 0, 6), hasty: w.chance(25),
+		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), rewind: often(0, 0, 4), stop: often(0, 0, 6), compact: often(0, 2), hasty: w.chance(25),
 	}
 	w.history()
 	w.aim()
@@ -160,6 +161,10 @@ func (w *world) recorded(r Record) {
 	case Dropped:
 		w.checkTrimmed(r.ID) // until here it counted
 		w.gone[r.ID] = true
+	case Forgotten:
+		if !w.deleted[r.ID] {
+			w.k.violated("cut %d is forgotten, and its objects are there", r.ID)
+		}
 	}
 }
 
@@ -200,7 +205,7 @@ func (w *world) aim() {
 // favour makes likelier what leads to a rare action that the schedule aims at.
 func (w *world) favour() {
 	switch w.target {
-	case "write dropped":
+	case "write dropped", "write forgotten":
 		w.settings.Retained, w.settings.Timeout = 1, 100_000
 	case "fail":
 		w.settings.Interval, w.settings.Timeout, w.settings.Tolerable = 10, 200, 0
@@ -322,7 +327,7 @@ func (w *world) happen() {
 	if w.chance(20) {
 		l = w.lanes[w.rng.IntN(len(w.lanes))]
 	}
-	switch w.rng.IntN(13) {
+	switch w.rng.IntN(14) {
 	case 0:
 		if w.trouble(w.moods.request) {
 			if w.asked < 8 {
@@ -354,6 +359,10 @@ func (w *world) happen() {
 	case 7:
 		if w.trouble(w.moods.rewind) {
 			w.rewind()
+		}
+	case 8:
+		if w.trouble(w.moods.compact) {
+			w.k.compacted.pass(w.k.control, w.rng)
 		}
 	default:
 		w.revive(slot)

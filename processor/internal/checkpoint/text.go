@@ -72,7 +72,9 @@ func recordText(r Record) string {
 	case Completed:
 		return fmt.Sprintf("completed %s at=%d", cutText(r.Cut), r.Wall)
 	case Dropped:
-		return fmt.Sprintf("dropped %d", r.ID)
+		return "dropped " + cutText(r.Cut)
+	case Forgotten:
+		return fmt.Sprintf("forgotten %d", r.ID)
 	case Activated:
 		return fmt.Sprintf("activated %d", r.ID)
 	}

@@ -179,7 +179,7 @@ func (p *parser) record() Record {
 		_, r.Full = p.take("full")
 		return r
 	case "triggered":
-		return Triggered{p.cut(), p.wall()}
+		return Triggered{Cut: p.cut(), Wall: p.wall()}
 	case "declined":
 		r := Declined{Cut: p.cut(), Wall: p.wall(), Reason: p.reason()}
 		if p.rest != "" {
@@ -187,9 +187,11 @@ func (p *parser) record() Record {
 		}
 		return r
 	case "completed":
-		return Completed{p.cut(), p.wall()}
+		return Completed{Cut: p.cut(), Wall: p.wall()}
 	case "dropped":
-		return Dropped{p.id()}
+		return Dropped{Cut: p.cut()}
+	case "forgotten":
+		return Forgotten{p.id()}
 	case "activated":
 		return Activated{p.id()}
 	default:
@@ -211,7 +213,7 @@ func allEvents() []Event {
 	return []Event{
 		Logged{Requested{"mine", Savepoint, true}}, Logged{Triggered{Cut{ID: 4}, 17}}, Logged{Triggered{asked, 17}},
 		Logged{Declined{Cut: Cut{ID: 4}, Reason: TimedOut, Why: "no \"upload\" of 0-3", Wall: 18}}, Logged{Declined{Cut: asked, Reason: Stopping}},
-		Logged{Completed{asked, 19}}, Logged{Dropped{4}}, Logged{Activated{9}},
+		Logged{Completed{Cut: asked, Wall: 19}}, Logged{Dropped{Cut: asked}}, Logged{Forgotten{4}}, Logged{Activated{9}},
 		CaughtUp{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
 		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{},
 		Came{one, 4}, Went{one}, Met{one, 5}, Closing{[]offsets.Task{one, two}}, Closing{}, Committed{one}, Aborted{two},

@@ -11,15 +11,25 @@ import (
 
 // Cut is what gets an id, as it stands in the records about it.
 type Cut struct {
-	ID      uint64          `json:"cut"`
-	Kind    checkpoint.Kind `json:"kind"` // "checkpoint" or "savepoint"
-	Full    bool            `json:"full,omitempty"`
-	Request string          `json:"request,omitempty"` // that it answers
+	ID    uint64          `json:"cut"`
+	Kind  checkpoint.Kind `json:"kind"` // "checkpoint" or "savepoint"
+	Full  bool            `json:"full,omitempty"`
+	Asked *Request        `json:"asked,omitempty"` // that it answers; nil: nobody asked for it
 }
 
+// Request is the id of the one that it answers, "" if nobody asked for it.
+func (c Cut) Request() string {
+	if c.Asked == nil {
+		return ""
+	}
+	return c.Asked.ID
+}
+
+// Records about one cut share a key, and so do requests with one id: of each the last one
+// says all that counts.
 type (
 	// Request asks the coordinator for a cut. Anybody may write it; the same ID twice is one
-	// request.
+	// request, and the last before its cut counts.
 	Request struct {
 		ID       string          `json:"id"`
 		Timeline uint32          `json:"timeline"`
@@ -40,27 +50,32 @@ type (
 	// Declined ends a cut that is not to be completed.
 	Declined struct {
 		Cut
-		Timeline uint32            `json:"timeline"`
-		Reason   checkpoint.Reason `json:"reason"`
-		Why      string            `json:"why,omitempty"` // for people
-		Wall     int64             `json:"wall"`
+		Timeline  uint32            `json:"timeline"`
+		Reason    checkpoint.Reason `json:"reason"`
+		Why       string            `json:"why,omitempty"` // for people
+		Triggered int64             `json:"triggered"`     // ms since 1970, as Wall
+		Wall      int64             `json:"wall"`
 	}
 	// Complete makes the cut count: its manifest and all that it names are in the store.
 	Complete struct {
 		Cut
-		Timeline uint32 `json:"timeline"`
-		Manifest string `json:"manifest"`       // name in the store
-		SHA256   string `json:"sha256"`         // of the manifest, hex
-		Path     string `json:"path,omitempty"` // of a savepoint: the store
-		Wall     int64  `json:"wall"`
+		Timeline  uint32 `json:"timeline"`
+		Manifest  string `json:"manifest"`       // name in the store
+		SHA256    string `json:"sha256"`         // of the manifest, hex
+		Path      string `json:"path,omitempty"` // of a savepoint: the store
+		Triggered int64  `json:"triggered"`
+		Wall      int64  `json:"wall"`
+		Bytes     int64  `json:"bytes,omitempty"` // of all objects that the manifest names
+		Added     int64  `json:"added,omitempty"` // of those that the checkpoint before does not have
 	}
 	// Dropped takes a completed checkpoint out of those that are kept. Its objects are
 	// deleted afterwards.
 	Dropped struct {
-		ID       uint64 `json:"cut"`
-		Timeline uint32 `json:"timeline"`
-		Wall     int64  `json:"wall"`
+		Complete
+		At int64 `json:"dropped"` // ms since 1970
 	}
+	// Forgotten is a tombstone: nothing is left of the cut, and nobody asked for it.
+	Forgotten struct{ ID uint64 }
 	// Stop ends the workers that run when it is written. Those that start later do not heed
 	// it.
 	Stop struct {
@@ -71,26 +86,33 @@ type (
 	}
 )
 
-func (Request) kind() string  { return "request" }
-func (Trigger) kind() string  { return "trigger" }
-func (Declined) kind() string { return "declined" }
-func (Complete) kind() string { return "complete" }
-func (Dropped) kind() string  { return "dropped" }
-func (Stop) kind() string     { return "stop" }
+func (Request) kind() string   { return "request" }
+func (Trigger) kind() string   { return "cut" }
+func (Declined) kind() string  { return "cut" }
+func (Complete) kind() string  { return "cut" }
+func (Dropped) kind() string   { return "cut" }
+func (Forgotten) kind() string { return "cut" }
+func (Stop) kind() string      { return "stop" }
 
-func (r Request) name() string  { return r.ID }
-func (r Trigger) name() string  { return number(r.ID) }
-func (r Declined) name() string { return number(r.ID) }
-func (r Complete) name() string { return number(r.ID) }
-func (r Dropped) name() string  { return number(r.ID) }
-func (r Stop) name() string     { return r.ID }
+// state of a cut, which its value begins with.
+func (Trigger) state() string  { return "triggered" }
+func (Declined) state() string { return "declined" }
+func (Complete) state() string { return "complete" }
+func (Dropped) state() string  { return "dropped" }
 
-func (r Request) timeline() uint32  { return r.Timeline }
-func (r Trigger) timeline() uint32  { return r.Timeline }
-func (r Declined) timeline() uint32 { return r.Timeline }
-func (r Complete) timeline() uint32 { return r.Timeline }
-func (r Dropped) timeline() uint32  { return r.Timeline }
-func (r Stop) timeline() uint32     { return r.Timeline }
+func (r Request) name() string   { return r.ID }
+func (r Trigger) name() string   { return number(r.ID) }
+func (r Declined) name() string  { return number(r.ID) }
+func (r Complete) name() string  { return number(r.ID) }
+func (r Forgotten) name() string { return number(r.ID) }
+func (r Stop) name() string      { return r.ID }
+
+func (r Request) timeline() uint32   { return r.Timeline }
+func (r Trigger) timeline() uint32   { return r.Timeline }
+func (r Declined) timeline() uint32  { return r.Timeline }
+func (r Complete) timeline() uint32  { return r.Timeline }
+func (r Forgotten) timeline() uint32 { return 0 } // that of the record before it
+func (r Stop) timeline() uint32      { return r.Timeline }
 
 func (r Request) check() error {
 	if err := offsets.CheckName(r.ID); err != nil {
@@ -103,16 +125,13 @@ func (c Cut) check() error {
 	if c.ID == 0 {
 		return errors.New("cuts count from 1")
 	}
-	if c.Request == "" {
+	if c.Asked == nil {
 		return nil
 	}
-	if err := offsets.CheckName(c.Request); err != nil {
-		return fmt.Errorf("request id: %w", err)
-	}
-	return nil
+	return c.Asked.check()
 }
 
-func (r Dropped) check() error { return Cut{ID: r.ID}.check() }
+func (r Forgotten) check() error { return Cut{ID: r.ID}.check() }
 
 func (r Stop) check() error {
 	if err := offsets.CheckName(r.ID); err != nil {
@@ -137,15 +156,21 @@ func Fact(r Record) checkpoint.Record {
 	case Request:
 		return checkpoint.Requested{Request: r.ID, Kind: r.Kind, Full: r.Full}
 	case Trigger:
-		return checkpoint.Triggered{Cut: checkpoint.Cut(r.Cut), Wall: r.Wall}
+		return checkpoint.Triggered{Cut: r.fact(), Wall: r.Wall}
 	case Declined:
-		return checkpoint.Declined{Cut: checkpoint.Cut(r.Cut), Reason: r.Reason, Why: r.Why, Wall: r.Wall}
+		return checkpoint.Declined{Cut: r.fact(), Reason: r.Reason, Why: r.Why, Began: r.Triggered, Wall: r.Wall}
 	case Complete:
-		return checkpoint.Completed{Cut: checkpoint.Cut(r.Cut), Wall: r.Wall}
+		return checkpoint.Completed{Cut: r.fact(), Began: r.Triggered, Wall: r.Wall}
 	case Dropped:
-		return checkpoint.Dropped{ID: r.ID}
+		return checkpoint.Dropped{Cut: r.fact(), Began: r.Triggered, Wall: r.Wall}
+	case Forgotten:
+		return checkpoint.Forgotten{ID: r.ID}
 	case Active:
 		return checkpoint.Activated{ID: r.Cut}
 	}
 	return nil
+}
+
+func (c Cut) fact() checkpoint.Cut {
+	return checkpoint.Cut{ID: c.ID, Kind: c.Kind, Full: c.Full, Request: c.Request()}
 }

@@ -13,12 +13,11 @@ import (
 var sum = strings.Repeat("0f", 32)
 
 func cutRecords() (Request, Trigger, Declined, Complete, Dropped) {
-	cut := Cut{ID: 1, Kind: checkpoint.Savepoint, Request: "r1"}
-	return Request{ID: "r1", Timeline: 1, Kind: checkpoint.Savepoint, By: "ann", Wall: 5},
-		Trigger{Cut: cut, Timeline: 1},
-		Declined{Cut: cut, Timeline: 1, Reason: checkpoint.TimedOut},
-		Complete{Cut: cut, Timeline: 1, Manifest: "m", SHA256: sum},
-		Dropped{ID: 1, Timeline: 1}
+	request := Request{ID: "r1", Timeline: 1, Kind: checkpoint.Savepoint, By: "ann", Wall: 5}
+	cut := Cut{ID: 1, Kind: checkpoint.Savepoint, Asked: &request}
+	complete := Complete{Cut: cut, Timeline: 1, Manifest: "m", SHA256: sum, Triggered: 6, Wall: 7}
+	return request, Trigger{Cut: cut, Timeline: 1, Wall: 6}, Declined{Cut: cut, Timeline: 1, Reason: checkpoint.TimedOut, Triggered: 6, Wall: 7},
+		complete, Dropped{Complete: complete, At: 8}
 }
 
 // What the machines know of cuts, and where the manifests are.
@@ -28,27 +27,41 @@ func TestStateOfCuts(t *testing.T) {
 	if _, open := s.Cuts().Undecided(); open || s.Cuts().Last() != 0 || len(s.Kept()) != 0 {
 		t.Fatalf("%+v", s)
 	}
-	s = fold(t, born1, request, Request{ID: "r1", Timeline: 1, Kind: checkpoint.Checkpoint}, trigger)
-	if got, open := s.Cuts().Undecided(); !open || Cut(got) != trigger.Cut || s.Cuts().Last() != 1 {
+	s = fold(t, born1, Request{ID: "r1", Timeline: 1, Kind: checkpoint.Checkpoint}, request, trigger, Request{ID: "r1", Timeline: 1, Kind: checkpoint.Checkpoint})
+	if got, open := s.Cuts().Undecided(); !open || trigger.fact() != got || s.Cuts().Last() != 1 {
 		t.Fatalf("%+v", s)
 	}
+	if got, open := s.Undecided(); !open || got != trigger {
+		t.Fatalf("%+v", got)
+	}
 	if r, ok := s.Request("r1"); !ok || r != request {
-		t.Fatalf("the first request with an id counts, got %+v", r)
+		t.Fatalf("the last request before its cut counts, got %+v", r)
 	}
 	s = fold(t, born1, request, trigger, declined)
-	if _, open := s.Cuts().Undecided(); open || s.Cuts().Last() != 1 || len(s.Kept()) != 0 {
+	if _, open := s.Undecided(); open || s.Cuts().Last() != 1 || len(s.Kept()) != 0 {
 		t.Fatalf("%+v", s)
 	}
 	s = fold(t, born1, request, trigger, complete)
 	if k := s.Kept(); len(k) != 1 || k[0] != complete {
 		t.Fatalf("%+v", k)
 	}
-	s = fold(t, born1, request, trigger, complete, dropped)
-	if k := s.Kept(); len(k) != 0 {
+	if k, ok := s.Complete(1); !ok || k != complete {
 		t.Fatalf("%+v", k)
 	}
-	if c, ok := s.Dropped(1); !ok || c != complete {
-		t.Fatalf("what is to be deleted stays known, got %+v", c)
+	for _, records := range [][]Record{{born1, request, trigger, complete, dropped}, {born1, dropped}} {
+		s = fold(t, records...)
+		if k := s.Kept(); len(k) != 0 {
+			t.Fatalf("%+v", k)
+		}
+		if c, ok := s.Dropped(1); !ok || c != complete {
+			t.Fatalf("what is to be deleted stays known, got %+v", c)
+		}
+		if err := s.Apply(Forgotten{ID: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := s.Dropped(1); ok {
+			t.Fatalf("what is deleted need not be known, got %+v", c)
+		}
 	}
 }
 
@@ -73,7 +86,6 @@ func TestStateRefusesOrdersOfCuts(t *testing.T) {
 	for name, records := range map[string][]Record{
 		"before birth":            {request},
 		"id used":                 {born1, trigger, declined, trigger},
-		"two undecided":           {born1, trigger, Trigger{Cut: Cut{ID: 2}, Timeline: 1}},
 		"complete after declined": {born1, trigger, declined, complete},
 		"declined after complete": {born1, trigger, complete, declined},
 		"trigger of a later life": {born1, Trigger{Cut: Cut{ID: 1}, Timeline: 2}},
@@ -93,8 +105,8 @@ func TestStateRefusesOrdersOfCuts(t *testing.T) {
 func TestCutRecordsRefuse(t *testing.T) {
 	for _, r := range []Record{
 		Request{ID: "UPPER", Timeline: 1}, Request{ID: "a"},
-		Trigger{Timeline: 1}, Trigger{Cut: Cut{ID: 1, Request: "a.b"}, Timeline: 1},
-		Declined{Timeline: 1}, Dropped{Timeline: 1},
+		Trigger{Timeline: 1}, Trigger{Cut: Cut{ID: 1, Asked: &Request{ID: "a.b"}}, Timeline: 1},
+		Declined{Timeline: 1}, Dropped{Complete: Complete{Timeline: 1}}, Forgotten{},
 		Complete{Cut: Cut{ID: 1}, Timeline: 1, Manifest: "m", SHA256: "00"}, Complete{Cut: Cut{ID: 1}, Timeline: 1, SHA256: sum},
 	} {
 		if _, _, err := Encode(r); err == nil {
@@ -102,13 +114,18 @@ func TestCutRecordsRefuse(t *testing.T) {
 		}
 	}
 	for key, value := range map[string]string{
-		"trigger.7":  `{"version":1,"cut":7,"kind":"backup","timeline":1,"wall":0}`,
-		"trigger.8":  `{"version":1,"cut":7,"kind":"checkpoint","timeline":1,"wall":0}`,
-		"declined.7": `{"version":1,"cut":7,"kind":"checkpoint","timeline":1,"reason":"tired","wall":0}`,
+		"cut.7":  `{"version":1,"state":"triggered","cut":7,"kind":"backup","timeline":1,"wall":0}`,
+		"cut.8":  `{"version":1,"state":"triggered","cut":7,"kind":"checkpoint","timeline":1,"wall":0}`,
+		"cut.9":  `{"version":1,"state":"declined","cut":9,"kind":"checkpoint","timeline":1,"reason":"tired","triggered":0,"wall":0}`,
+		"cut.10": `{"version":1,"cut":10,"kind":"checkpoint","timeline":1,"wall":0}`,
+		"cut.0":  ``, "cut.07": ``, "cut": ``, "cut.": ``, "cut.x": ``,
 	} {
 		if r, err := Decode([]byte(key), []byte(value)); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: got %+v, %v", key, r, err)
 		}
+	}
+	if r, err := Decode([]byte("cut.7"), []byte(`{"version":1,"state":"lost","cut":7}`)); !errors.Is(err, ErrNewer) {
+		t.Errorf("a state of a later release: got %+v, %v", r, err)
 	}
 }
 

@@ -19,7 +19,8 @@ const version = 1
 const opening = `{"version":1,`
 
 // Record is one of Born, Intent, Active and Cancelled, which are about timelines, Request,
-// Trigger, Declined, Complete and Dropped, which are about cuts, and Stop (see cut.go).
+// Trigger, Declined, Complete, Dropped and Forgotten, which are about cuts, and Stop (see
+// cut.go).
 type Record interface {
 	kind() string
 	name() string // what the key has behind the kind: the record's number
@@ -130,22 +131,28 @@ var (
 	ErrNewer = errors.New("control: written by a newer release of weir; run that release or a later one")
 )
 
-// Encode gives key and value of the record. The key is "kind.timeline", or "kind.cut" and
-// "request.id", so that records of one kind do not replace each other if somebody compacts
-// the topic.
+// Encode gives key and value of the record. The key is what the topic is compacted by:
+// "kind.timeline", "cut.id", "request.id" or "stop.id". The value of Forgotten is nil.
 func Encode(r Record) (key, value []byte, err error) {
 	key = fmt.Appendf(nil, "%s.%s", r.kind(), r.name())
-	if r.timeline() == 0 {
+	_, tombstone := r.(Forgotten)
+	if r.timeline() == 0 && !tombstone {
 		return nil, nil, fmt.Errorf("encode control record %s: timelines count from 1", key)
 	}
 	if err := r.check(); err != nil {
 		return nil, nil, fmt.Errorf("encode control record %s: %w", key, err)
+	}
+	if tombstone {
+		return key, nil, nil
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode control record %s: %w", key, err)
 	}
 	value = append(value, opening...)
+	if c, ok := r.(interface{ state() string }); ok {
+		value = fmt.Appendf(value, `"state":"%s",`, c.state())
+	}
 	return key, append(value, body[1:]...), nil
 }
 
@@ -155,6 +162,13 @@ func Decode(key, value []byte) (Record, error) {
 	corrupt := func(why any) (Record, error) {
 		return nil, fmt.Errorf("decode control record %.80q: %v: %w", key, why, ErrCorrupt)
 	}
+	if kind == "cut" && len(value) == 0 {
+		id, err := strconv.ParseUint(name, 10, 64)
+		if r := (Forgotten{id}); err == nil && id != 0 && r.name() == name {
+			return r, nil
+		}
+		return corrupt("a tombstone of no cut")
+	}
 	body, err := opened(key, value)
 	if err != nil {
 		return nil, err
@@ -162,8 +176,15 @@ func Decode(key, value []byte) (Record, error) {
 	if !dotted {
 		return corrupt("no name")
 	}
+	what := kind
+	if kind == "cut" {
+		what, body, err = stateOf(body)
+		if err != nil {
+			return corrupt(err)
+		}
+	}
 	var r Record
-	switch kind {
+	switch what {
 	case "born":
 		r, err = decode[Record, Born](body)
 	case "intent":
@@ -174,7 +195,7 @@ func Decode(key, value []byte) (Record, error) {
 		r, err = decode[Record, Cancelled](body)
 	case "request":
 		r, err = decode[Record, Request](body)
-	case "trigger":
+	case "triggered":
 		r, err = decode[Record, Trigger](body)
 	case "declined":
 		r, err = decode[Record, Declined](body)
@@ -193,10 +214,20 @@ func Decode(key, value []byte) (Record, error) {
 	if err != nil {
 		return corrupt(err)
 	}
-	if r.timeline() == 0 || r.name() != name {
+	if r.timeline() == 0 || r.kind() != kind || r.name() != name {
 		return corrupt(fmt.Sprintf("the value is that of %s.%s in timeline %d", r.kind(), r.name(), r.timeline()))
 	}
 	return r, nil
+}
+
+// stateOf takes the state off the value of a cut.
+func stateOf(body []byte) (state string, rest []byte, err error) {
+	behind, found := bytes.CutPrefix(body, []byte(`{"state":"`))
+	name, rest, ended := bytes.Cut(behind, []byte(`",`))
+	if !found || !ended {
+		return "", nil, errors.New("no state")
+	}
+	return string(name), append([]byte{'{'}, rest...), nil
 }
 
 // decode reads a T, which is one of the kinds I.

@@ -1,13 +1,19 @@
 package control
 
-import "github.com/weir-stream/weir/processor/internal/checkpoint"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weir-stream/weir/processor/internal/checkpoint"
+)
 
 // Savepoint is what became of a savepoint that was asked for.
 type Savepoint struct {
-	Request  Request   // the first with its id
-	Trigger  *Trigger  // nil: it waits for its turn
-	Declined *Declined // why there is none
-	Complete *Complete // where it is
+	Request   Request   // the last with its id before it got a cut
+	Cut       uint64    // 0: it waits for its turn
+	Triggered int64     // ms: when it got the cut
+	Declined  *Declined // why there is none
+	Complete  *Complete // where it is
 }
 
 // savepoints are those that were asked for, in that order.
@@ -16,38 +22,69 @@ type savepoints struct {
 	byRequest map[string]*Savepoint
 }
 
+// noteRequest: of several with one id, and no cut, the last counts, and its place in the order.
+func (s *savepoints) noteRequest(r Request) {
+	if p := s.byRequest[r.ID]; p == nil {
+		s.add(r)
+	} else if p.Cut == 0 {
+		s.all = slices.DeleteFunc(s.all, func(q *Savepoint) bool { return q == p })
+		s.add(r)
+	}
+}
+
+func (s *savepoints) add(r Request) *Savepoint {
+	if s.byRequest == nil {
+		s.byRequest = make(map[string]*Savepoint)
+	}
+	p := &Savepoint{Request: r}
+	s.byRequest[r.ID] = p
+	s.all = append(s.all, p)
+	return p
+}
+
+// of is the savepoint that the cut is, nil: it is none. The records of its request may come
+// behind it, or not at all.
+func (s *savepoints) of(c Cut) *Savepoint {
+	if c.Kind != checkpoint.Savepoint || c.Asked == nil {
+		return nil
+	}
+	p := s.byRequest[c.Asked.ID]
+	if p == nil {
+		p = s.add(*c.Asked)
+	}
+	p.Request, p.Cut = *c.Asked, c.ID
+	return p
+}
+
 func (s *savepoints) note(r Record) {
 	switch r := r.(type) {
 	case Request:
-		if r.Kind == checkpoint.Savepoint && s.byRequest[r.ID] == nil {
-			if s.byRequest == nil {
-				s.byRequest = make(map[string]*Savepoint)
-			}
-			p := &Savepoint{Request: r}
-			s.byRequest[r.ID] = p
-			s.all = append(s.all, p)
+		if r.Kind == checkpoint.Savepoint {
+			s.noteRequest(r)
 		}
 	case Trigger:
-		if p := s.byRequest[r.Request]; p != nil && p.Trigger == nil {
-			p.Trigger = &r
+		if p := s.of(r.Cut); p != nil {
+			p.Triggered = r.Wall
 		}
 	case Declined:
-		if p := s.byRequest[r.Request]; p != nil {
-			p.Declined = &r
+		if p := s.of(r.Cut); p != nil {
+			p.Triggered, p.Declined = r.Triggered, &r
 		}
 	case Complete:
-		if p := s.byRequest[r.Request]; p != nil {
-			p.Complete = &r
+		if p := s.of(r.Cut); p != nil {
+			p.Triggered, p.Complete = r.Triggered, &r
 		}
 	}
 }
 
-// Savepoints are all that were asked for, in that order.
+// Savepoints are all that were asked for, in the order of their cuts, behind them those that
+// have none yet, in the order in which they were asked for.
 func (s *State) Savepoints() []Savepoint {
 	out := make([]Savepoint, 0, len(s.points.all))
 	for _, p := range s.points.all {
 		out = append(out, *p)
 	}
+	slices.SortStableFunc(out, func(a, b Savepoint) int { return cmp.Compare(a.Cut-1, b.Cut-1) })
 	return out
 }
 
@@ -60,13 +97,12 @@ func (s *State) Savepoint(request string) (Savepoint, bool) {
 }
 
 // StopsAt says whether the record makes the workers stop that run when it is written.
-func (s *State) StopsAt(r Record) bool {
+func StopsAt(r Record) bool {
 	switch r := r.(type) {
 	case Stop:
 		return true
 	case Complete:
-		p, ok := s.Savepoint(r.Request)
-		return ok && p.Request.Stop
+		return r.Asked != nil && r.Asked.Stop
 	}
 	return false
 }

@@ -6,29 +6,32 @@ import (
 	"github.com/weir-stream/weir/processor/internal/checkpoint"
 )
 
-// What became of each savepoint, in the order in which they were asked for.
+// What became of each savepoint, in the order of their cuts.
 func TestStateOfSavepoints(t *testing.T) {
 	request, trigger, declined, complete, _ := cutRecords()
+	again := Request{ID: "r2", Timeline: 1, Kind: checkpoint.Savepoint, Path: "/elsewhere"}
 	second := Request{ID: "r2", Timeline: 1, Kind: checkpoint.Savepoint, Path: "/s", Format: "portable", Stop: true}
-	cut := Cut{ID: 2, Kind: checkpoint.Savepoint, Request: "r2"}
-	again := second
-	again.Path = "/elsewhere"
-	s := fold(t, born1, request, second, again, trigger, declined, Request{ID: "c", Timeline: 1}, Trigger{Cut: cut, Timeline: 1})
+	cut := Cut{ID: 2, Kind: checkpoint.Savepoint, Asked: &second}
+	waits := Request{ID: "r0", Timeline: 1, Kind: checkpoint.Savepoint}
+	s := fold(t, born1, waits, again, request, second, trigger, declined, Request{ID: "c", Timeline: 1}, Trigger{Cut: cut, Timeline: 1, Wall: 9}, again)
 	all := s.Savepoints()
-	if len(all) != 2 || all[0].Request != request || all[1].Request != second {
+	if len(all) != 3 || all[0].Request != request || all[1].Request != second || all[2].Request != waits {
 		t.Fatalf("%+v", all)
 	}
-	if all[0].Trigger == nil || *all[0].Trigger != trigger || all[0].Declined == nil || *all[0].Declined != declined || all[0].Complete != nil {
+	if all[0].Cut != 1 || all[0].Triggered != trigger.Wall || all[0].Declined == nil || *all[0].Declined != declined || all[0].Complete != nil {
 		t.Errorf("%+v", all[0])
 	}
-	if p, ok := s.Savepoint("r2"); !ok || p.Trigger == nil || p.Declined != nil || p.Complete != nil {
+	if p, ok := s.Savepoint("r2"); !ok || p.Cut != 2 || p.Triggered != 9 || p.Declined != nil || p.Complete != nil {
+		t.Errorf("%+v", p)
+	}
+	if p, ok := s.Savepoint("r0"); !ok || p.Cut != 0 {
 		t.Errorf("%+v", p)
 	}
 	if _, ok := s.Savepoint("c"); ok {
 		t.Error("a checkpoint is no savepoint")
 	}
-	done := Complete{Cut: cut, Timeline: 1, Manifest: "m", SHA256: sum, Path: "/s"}
-	if s.StopsAt(complete) || !s.StopsAt(done) || !s.StopsAt(Stop{ID: "s", Timeline: 1}) || s.StopsAt(trigger) {
+	done := Complete{Cut: cut, Timeline: 1, Manifest: "m", SHA256: sum, Path: "/s", Triggered: 9}
+	if StopsAt(complete) || !StopsAt(done) || !StopsAt(Stop{ID: "s", Timeline: 1}) || StopsAt(trigger) {
 		t.Error("who stops whom is mixed up")
 	}
 	if err := s.Apply(done); err != nil {

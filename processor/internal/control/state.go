@@ -24,8 +24,9 @@ type State struct {
 	pending map[uint32]Intent
 	rewinds map[string]Active   // by the id of the rewind
 	asked   map[string]Request  // by id
+	trigger Trigger             // the last
 	kept    map[uint64]Complete // completed and not dropped
-	dropped map[uint64]Complete
+	dropped map[uint64]Complete // and not forgotten
 	points  savepoints
 }
 
@@ -58,14 +59,20 @@ func (s *State) Apply(r Record) error {
 		return &OrderError{Kind: r.kind(), Name: r.name(), Timeline: l, Active: s.active, Why: why}
 	}
 	switch r := r.(type) {
-	case Request, Trigger, Declined, Complete, Dropped:
+	case Request, Trigger, Declined, Complete, Dropped, Forgotten:
 		if l > s.active {
 			return refuse("this timeline is not active")
+		}
+		answered := false
+		if r, ok := r.(Request); ok {
+			_, answered = s.cuts.Taken(r.ID)
 		}
 		if err := s.cuts.Apply(Fact(r)); err != nil {
 			return err
 		}
-		s.note(r)
+		if !answered { // otherwise it is said again, and says nothing
+			s.note(r)
+		}
 	case Stop:
 		if l > s.active {
 			return refuse("this timeline is not active")
@@ -150,30 +157,59 @@ func (s *State) note(r Record) {
 	s.points.note(r)
 	switch r := r.(type) {
 	case Request:
-		if _, again := s.asked[r.ID]; !again {
-			if s.asked == nil {
-				s.asked = make(map[string]Request)
-			}
-			s.asked[r.ID] = r
-		}
+		s.ask(&r)
+	case Trigger:
+		s.ask(r.Asked)
+		s.trigger = r
+	case Declined:
+		s.ask(r.Asked)
 	case Complete:
-		if s.kept == nil {
-			s.kept = make(map[uint64]Complete)
-		}
-		s.kept[r.ID] = r
+		s.ask(r.Asked)
+		s.kept = with(s.kept, r)
 	case Dropped:
-		if s.dropped == nil {
-			s.dropped = make(map[uint64]Complete)
-		}
-		s.dropped[r.ID] = s.kept[r.ID]
+		s.ask(r.Asked)
 		delete(s.kept, r.ID)
+		s.dropped = with(s.dropped, r.Complete)
+	case Forgotten:
+		delete(s.kept, r.ID)
+		delete(s.dropped, r.ID)
 	}
 }
 
-// Request is the first one with this id.
+func with(m map[uint64]Complete, c Complete) map[uint64]Complete {
+	if m == nil {
+		m = make(map[uint64]Complete)
+	}
+	m[c.ID] = c
+	return m
+}
+
+func (s *State) ask(r *Request) {
+	if r == nil {
+		return
+	}
+	if s.asked == nil {
+		s.asked = make(map[string]Request)
+	}
+	s.asked[r.ID] = *r
+}
+
+// Request is the last one with this id before it got a cut.
 func (s *State) Request(id string) (Request, bool) {
 	r, ok := s.asked[id]
 	return r, ok
+}
+
+// Undecided is the trigger of the cut that was neither completed nor declined.
+func (s *State) Undecided() (Trigger, bool) {
+	c, ok := s.cuts.Undecided()
+	return s.trigger, ok && s.trigger.ID == c.ID
+}
+
+// Complete is a cut that was completed and not dropped.
+func (s *State) Complete(id uint64) (Complete, bool) {
+	c, ok := s.kept[id]
+	return c, ok
 }
 
 // Dropped is a checkpoint that was complete and is not kept any more.
