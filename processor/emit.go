@@ -23,7 +23,8 @@ type output struct {
 	promise    func(*kgo.Record, error) // of the open epoch
 	told       []told                   // per partition: what its reader heard last; internal only, and no loop
 	undecided  []told                   // the same with the open epoch
-	forgetful  bool                     // its readers keep no row of what they heard
+	rowless    bool                     // its readers keep no row of what they heard
+	forgetful  bool                     // and pass it on to who waits for it
 }
 
 // told is what the reader of a partition knows of a task's time.

@@ -94,17 +94,6 @@ func (c *clock) resume(input int, time int64) {
 	c.settle()
 }
 
-// anew forgets all that was heard.
-func (c *clock) anew() {
-	for i := range c.inputs {
-		for j := range c.inputs[i].channels {
-			ch := &c.inputs[i].channels[j]
-			ch.time, ch.idle = NoTime, false
-		}
-	}
-	c.now, c.dirty = NoTime, true
-}
-
 func (in *clockInput) find(p offsets.Task) int {
 	if in.lastSender < len(in.channels) && in.channels[in.lastSender].producer == p {
 		return in.lastSender

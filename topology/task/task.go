@@ -128,8 +128,7 @@ func (t *Task) SetUpstream(input int, producers []offsets.Task) {
 // Restore puts time back, once the stores are open and SetUpstream was called: from the row
 // of the watermark vector or, where there is none, to floor, what Watermark was, and the
 // inputs to what InputWatermark was of each (nil: not known). It finds the windows that are
-// open. A row that is at the end of time, where the floor is not, was drained in another
-// life of the task and counts for nothing.
+// open.
 func (t *Task) Restore(floor int64, inputs []int64) error {
 	t.time = floor
 	found := false
@@ -143,11 +142,6 @@ func (t *Task) Restore(floor int64, inputs []int64) error {
 		}
 		if found = ok; found {
 			t.time = rowTime(row)
-		}
-		if t.time == EndOfTime && floor != EndOfTime {
-			// The row is of a life that was drained, and this is another one: time begins anew.
-			t.time, found = floor, false
-			t.clock.anew()
 		}
 	}
 	if !found {
