@@ -36,6 +36,8 @@ type coordinator struct {
 	place   manifestPlace                     // of its manifest, once written
 	write   checkpoint.Record                 // to be written in the open epoch, or written in it; nil: none
 	written bool
+
+	discarded bool // the application has ended for good, and no checkpoint is left
 }
 
 // manifestPlace is where the manifest of a cut lies.
@@ -178,9 +180,11 @@ func (c *coordinator) act() {
 			}
 			l.uploads.discard(g, func() { l.inbox.push(coordinatorFact{fact: checkpoint.Deleted(a)}) })
 		case checkpoint.Fail:
-			l.cfg.listener.checkpointsFail(a.ID, a.Failures, a.Reason.String())
-		case checkpoint.Answer, checkpoint.Stopped:
-			// Who asked reads the log; a stop waits for the epoch that declines.
+			l.checkpointsFail(c.task, a)
+		case checkpoint.Stopped:
+			c.discarded = true
+		case checkpoint.Answer:
+			// Who asked reads the log.
 		default:
 			panic(fmt.Sprintf("coordinator: unknown action %T", a))
 		}

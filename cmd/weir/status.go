@@ -118,17 +118,23 @@ func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
 
 // showStandbys says which workers follow the state of which tasks.
 func showStandbys(w io.Writer, s admin.Status) {
-	follows := map[string][]string{}
+	follows, gets := map[string][]string{}, map[string][]string{}
 	for _, task := range s.Tasks {
+		if to := task.MovesTo; to != "" {
+			gets[to] = append(gets[to], task.Task)
+		}
 		for _, worker := range task.Standbys {
 			follows[worker] = append(follows[worker], task.Task)
 		}
 	}
-	for i, worker := range slices.Sorted(maps.Keys(follows)) {
-		if i == 0 {
-			fmt.Fprintln(w)
-		}
+	if len(follows)+len(gets) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, worker := range slices.Sorted(maps.Keys(follows)) {
 		fmt.Fprintf(w, "%s follows the state of %s\n", worker, strings.Join(follows[worker], " "))
+	}
+	for _, worker := range slices.Sorted(maps.Keys(gets)) {
+		fmt.Fprintf(w, "%s is to take over %s, and gets the state first\n", worker, strings.Join(gets[worker], " "))
 	}
 }
 

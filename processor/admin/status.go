@@ -56,6 +56,7 @@ type Task struct {
 	Stores    []Store    `json:"stores,omitempty"`
 	LocalAt   []string   `json:"local_at,omitempty"` // workers with its state on disk when they joined
 	Standbys  []string   `json:"standbys,omitempty"` // workers that follow its state
+	MovesTo   string     `json:"moves_to,omitempty"` // the worker that gets a copy of its state first
 	Restoring *Restoring `json:"restoring,omitempty"`
 	Waiting   *Waiting   `json:"waiting,omitempty"` // it failed, and is tried again later
 }
@@ -100,6 +101,7 @@ type look struct {
 	owner     map[offsets.Task]string
 	localAt   map[offsets.Task][]string
 	standbys  map[offsets.Task][]string
+	movesTo   map[offsets.Task]string
 	inputTime map[offsets.Task][]int64
 	notes     notes
 }
@@ -113,7 +115,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	l := look{
 		birth: birth, names: offsets.Names{Application: c.application, Timeline: birth.Timeline},
 		metadata: map[offsets.Task]offsets.Metadata{}, owner: map[offsets.Task]string{},
-		localAt: map[offsets.Task][]string{}, standbys: map[offsets.Task][]string{}, inputTime: map[offsets.Task][]int64{},
+		localAt: map[offsets.Task][]string{}, standbys: map[offsets.Task][]string{}, movesTo: map[offsets.Task]string{}, inputTime: map[offsets.Task][]int64{},
 	}
 	if err := l.read(ctx, kadm.NewClient(c.client)); err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
@@ -205,6 +207,9 @@ func (l *look) members(s *Status) {
 		for _, t := range assignment.Standbys {
 			l.standbys[t] = append(l.standbys[t], lane.Worker)
 		}
+		for _, t := range assignment.Warming {
+			l.movesTo[t] = lane.Worker
+		}
 		for _, t := range member.Local {
 			if !slices.Contains(l.localAt[t], lane.Worker) {
 				l.localAt[t] = append(l.localAt[t], lane.Worker)
@@ -241,7 +246,7 @@ func (l *look) tasks(s *Status) {
 }
 
 func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Task {
-	t := Task{Task: id.String(), Owner: l.owner[id], LocalAt: l.localAt[id], Standbys: l.standbys[id], Epoch: offsets.EpochID{}.String(), Inputs: []Input{}}
+	t := Task{Task: id.String(), Owner: l.owner[id], LocalAt: l.localAt[id], Standbys: l.standbys[id], MovesTo: l.movesTo[id], Epoch: offsets.EpochID{}.String(), Inputs: []Input{}}
 	for _, in := range sub.Inputs {
 		input := Input{Topic: l.topic(in), Partition: id.Partition, Position: -1}
 		inputTime := int64(offsets.NoTime)

@@ -138,8 +138,9 @@ type (
 	// Deleted: the answer to Delete.
 	Deleted struct{ ID uint64 }
 	// Stop: nothing new begins. What all tasks have done their part for is completed first,
-	// other cuts are declined. -> Stopped
-	Stop struct{}
+	// other cuts are declined. With Discard no checkpoint outlives it: all are dropped, and their
+	// objects deleted, before -> Stopped
+	Stop struct{ Discard bool }
 
 	// Came: a task of the lane runs; Cut is the highest that its offset metadata names.
 	Came struct {
@@ -196,6 +197,7 @@ type (
 		ID       uint64
 		Failures int
 		Reason   Reason
+		Why      string
 	}
 	// Stopped: nothing of the coordinator's is undecided or under way.
 	Stopped struct{}

@@ -25,6 +25,7 @@ type Coordinator struct {
 	log      Log
 	live     bool // the log was seen up to its end
 	stopping bool
+	discard  bool // no checkpoint outlives the stop
 	stopped  bool
 	drained  bool // time has ended in every task
 
@@ -120,7 +121,7 @@ func (c *Coordinator) Step(e Event) {
 			c.deletes, c.deleting = c.deletes[1:], false
 		}
 	case Stop:
-		c.stopping = true
+		c.stopping, c.discard = true, c.discard || e.Discard
 		if c.collecting() {
 			c.decline(Stopping, "")
 		}
@@ -230,7 +231,7 @@ func (c *Coordinator) failed(r Declined) {
 		return
 	}
 	if c.acting() {
-		c.order(Fail{ID: r.ID, Failures: c.failures, Reason: r.Reason})
+		c.order(Fail{ID: r.ID, Failures: c.failures, Reason: r.Reason, Why: r.Why})
 	}
 	c.failures = 0
 }
@@ -293,10 +294,16 @@ func (c *Coordinator) decide() {
 	if c.acting() {
 		c.proceed()
 	}
-	if c.stopping && !c.stopped && c.cut == nil && c.writing == nil {
+	if c.stopping && !c.stopped && c.cut == nil && c.writing == nil && !(c.discard && c.left()) {
 		c.stopped = true
 		c.order(Stopped{})
 	}
+}
+
+// left says whether there are checkpoints, or objects of such as do not count.
+func (c *Coordinator) left() bool {
+	_, found := c.log.surplus(0)
+	return found || len(c.deletes) > 0 || !c.acting()
 }
 
 func (c *Coordinator) proceed() {
@@ -329,7 +336,13 @@ func (c *Coordinator) wish() Record {
 	case open && c.cut.stage == completing:
 		return Completed{Cut: undecided, Began: c.log.begun, Wall: c.now}
 	}
+	if c.stopping && !c.discard {
+		return nil
+	}
 	if c.stopping {
+		if old, ok := c.log.surplus(0); ok && !open {
+			return Dropped{old.Cut, old.began, old.wall}
+		}
 		return nil
 	}
 	if !open || c.faults.overlap {

@@ -120,6 +120,9 @@ func Text(x any) string {
 	case Deleted:
 		return fmt.Sprintf("deleted %d", x.ID)
 	case Stop:
+		if x.Discard {
+			return "stop discard"
+		}
 		return "stop"
 	case Came:
 		return fmt.Sprintf("came %s %d", x.Task, x.Cut)

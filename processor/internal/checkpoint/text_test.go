@@ -40,7 +40,8 @@ func parseEvent(line string) (Event, error) {
 	case "deleted":
 		e = Deleted{p.id()}
 	case "stop":
-		e = Stop{}
+		_, discard := p.take("discard")
+		e = Stop{discard}
 	case "came":
 		e = Came{p.task(), p.id()}
 	case "went":
@@ -218,7 +219,7 @@ func allEvents() []Event {
 		Logged{Declined{Cut: Cut{ID: 4}, Reason: TimedOut, Why: "no \"upload\" of 0-3", Wall: 18}}, Logged{Declined{Cut: asked, Reason: Stopping}},
 		Logged{Completed{Cut: asked, Wall: 19}}, Logged{Dropped{Cut: asked}}, Logged{Forgotten{4}}, Logged{Activated{9}},
 		CaughtUp{}, Drained{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
-		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{},
+		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{}, Stop{Discard: true},
 		Came{one, 4}, Went{one}, Met{one, 5}, Closing{[]offsets.Task{one, two}}, Closing{}, Committed{one}, Aborted{two},
 	}
 }
