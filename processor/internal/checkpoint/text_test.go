@@ -252,7 +252,7 @@ func TestTextOfActions(t *testing.T) {
 	got := []string{}
 	for _, x := range []Action{
 		Write{Triggered{Cut{ID: 4}, 17}}, Write{Declined{Cut: asked, Reason: UploadFailed, Why: "full", Wall: 18}}, WriteManifest{asked, []Part{{one, epoch7, "objects/17"}}},
-		Delete{3}, Answer{"mine", 5}, Fail{4, 2, TimedOut}, Stopped{}, EndEpoch{}, EndEpoch{true}, Take{one, 4, true}, Take{one, 4, false}, Hold{one, 5}, Resume{one},
+		Delete{3}, Answer{"mine", 5}, Fail{ID: 4, Failures: 2, Reason: TimedOut}, Stopped{}, EndEpoch{}, EndEpoch{true}, Take{one, 4, true}, Take{one, 4, false}, Hold{one, 5}, Resume{one},
 		Upload{one, 4}, Abandon{4},
 	} {
 		got = append(got, Text(x))
