@@ -44,6 +44,14 @@ func TestDrainByCommand(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("the worker ended with %v", err)
 	}
+	for _, args := range [][]string{{"savepoint", "inspect", dir}, {"status", "bench", "-b", b}} { // where time is at its end
+		if _, stdout, stderr := weir(ctx, "", args...); !strings.Contains(stdout, "the end") {
+			t.Errorf("%v:\n%s%s", args, stdout, stderr)
+		}
+		if _, stdout, stderr := weir(ctx, "", append(args, "--json")...); !strings.Contains(stdout, `"watermark": "end"`) {
+			t.Errorf("%v:\n%s%s", args, stdout, stderr)
+		}
+	}
 	if err := <-startRekey(t, ctx, b); !errors.Is(err, processor.ErrDrained) || !strings.Contains(err.Error(), "--allow-drained") {
 		t.Errorf("a start behind the drain: %v", err)
 	}
