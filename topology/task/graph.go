@@ -102,11 +102,12 @@ const (
 
 // StoreSpec describes a store of a sub-topology.
 type StoreSpec struct {
-	UID, Kind            string
-	KeyCodec, ValueCodec string
-	InMemory             bool          // rows are not kept on disk
-	Window               time.Duration // size of the windows, when Kind is StoreWindow
-	Retention            time.Duration // how long a row lives in event time; 0: for ever
+	UID, Kind              string
+	KeyCodec, ValueCodec   string
+	KeySchema, ValueSchema string        // of codecs that have one, or ""
+	InMemory               bool          // rows are not kept on disk
+	Window                 time.Duration // size of the windows, when Kind is StoreWindow
+	Retention              time.Duration // how long a row lives in event time; 0: for ever
 }
 
 // Output is a topic that a sub-topology writes.
@@ -116,6 +117,8 @@ type Output struct {
 	Loop                 bool   // its readers do not wait for it, and get no heartbeats
 	Partitions           int    // of a repartition topic; 0: the application's default
 	KeyCodec, ValueCodec string
+	KeySchema            string // of codecs that have one, or ""
+	ValueSchema          string
 }
 
 // NoTime is the watermark of a channel nothing was heard of.
