@@ -28,6 +28,7 @@ const (
 type coordinator struct {
 	task    *runningTask
 	machine *checkpoint.Coordinator
+	drain   drainLook
 	state   control.State
 	read    [2]int64                          // by input: records below were told to the machine
 	acks    map[offsets.Task]control.Ack      // of the undecided cut
@@ -230,6 +231,7 @@ func (c *coordinator) pending() bool { return c.write != nil && !c.written }
 func (c *coordinator) tick(now int64) {
 	c.machine.Step(checkpoint.Tick{Now: now})
 	c.act()
+	c.lookAtDrain(now)
 }
 
 // Flush writes what was decided, in the epoch that decided it.

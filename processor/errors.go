@@ -59,6 +59,8 @@ var (
 	// ErrGaveUp: a task failed and its restart strategy does not try it again, or trying again
 	// cannot help; what made it fail is in the chain, too.
 	ErrGaveUp = errors.New("task given up")
+	// ErrDrained: the time of the application has ended, and what it would read was late.
+	ErrDrained = errors.New("the application was drained")
 	// ErrCheckpointsFail is returned when more checkpoints in a row have failed than is tolerable,
 	// and that is to be a failure (Checkpoints.OnTooManyFailures).
 	ErrCheckpointsFail = errors.New("checkpoints fail")

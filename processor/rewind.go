@@ -15,6 +15,7 @@ import (
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
 	"github.com/weir-stream/weir/topology"
+	"github.com/weir-stream/weir/topology/task"
 )
 
 // RewindOptions say what an application begins anew from, and what is allowed on the way.
@@ -41,6 +42,10 @@ type RewindOptions struct {
 	// Positions says, by source topic, where partitions begin whose position is of no use: the
 	// log does not have it any more, the topic was made anew, or the partition is new.
 	Positions map[string]RewindPosition
+	// AllowDrained lets From be of the time behind a drain, or of the middle of one. Time begins
+	// anew in it, and windows that the drain has fired fire again, for the records of theirs that
+	// come later, and with these alone.
+	AllowDrained bool
 	// DryRun looks at everything and changes nothing.
 	DryRun bool
 	// Progress, if not nil, is called at the beginning of each step.
@@ -388,7 +393,7 @@ func (r *rewinder) beginning(ctx context.Context, c *copier, active *control.Act
 		if t == r.app.controlTask() {
 			return m
 		}
-		m.Time, m.InputTime = r.origin.time(t), r.origin.inputTime(tp)
+		m.Time, m.InputTime = task.Reborn(r.origin.time(t)), task.Reborn(r.origin.inputTime(tp))
 		for i := range m.Ends {
 			m.Ends[i] = c.ends[topicPartition{r.app.changelogTopic(int(t.Sub), i), t.Partition}]
 		}

@@ -135,6 +135,7 @@ func (r *rewinder) copyInFlight(ctx context.Context, c *copier, cut uint64) erro
 					return nil
 				}
 				s.Timeline, s.Task, s.Cut = r.app.names.Timeline, r.origin.writer(part.UID, s.Task), cut
+				s.Watermark = task.Reborn(s.Watermark)
 				stamp = s.Append(stamp[:0])
 				rec.Headers[i].Value = stamp
 				c.records++

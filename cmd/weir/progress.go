@@ -41,6 +41,10 @@ func (p *progress) savepoint(s admin.SavepointProgress) {
 		p.line("savepoint %s, cut %d: what is in flight is copied", s.ID, s.Cut)
 		return
 	}
+	if s.State == admin.SavepointDraining {
+		p.line("savepoint %s waits until time has ended in all tasks", s.ID)
+		return
+	}
 	p.parts("savepoint "+s.ID, s.Cut, s.Parts)
 }
 

@@ -149,6 +149,9 @@ func moment(t *admin.Time) string {
 	if t == nil {
 		return "unknown"
 	}
+	if t.Ended() {
+		return "the end"
+	}
 	return t.Format("2006-01-02T15:04:05.000Z")
 }
 

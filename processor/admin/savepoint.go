@@ -16,6 +16,7 @@ import (
 // The states of a savepoint.
 const (
 	SavepointRequested = "requested" // it waits for its turn
+	SavepointDraining  = "draining"  // it waits until time has ended in all tasks
 	SavepointRunning   = "running"   // the tasks take it
 	SavepointCompleted = "completed"
 	SavepointDeclined  = "declined"
@@ -31,7 +32,8 @@ type Savepoint struct {
 	Path      string     `json:"path,omitempty"` // where it lies; before it is complete where it was asked to go, "" for the workers' place
 	Manifest  string     `json:"manifest,omitempty"`
 	Format    string     `json:"format"`
-	Stop      bool       `json:"stop,omitempty"` // the application stops with it
+	Stop      bool       `json:"stop,omitempty"`  // the application stops with it
+	Drain     bool       `json:"drain,omitempty"` // its time ended before
 	By        string     `json:"by"`
 	Requested time.Time  `json:"requested"`
 	Ended     *time.Time `json:"ended,omitempty"`  // completed or declined
@@ -50,6 +52,9 @@ func savepointOf(s control.Savepoint) Savepoint {
 	ended := func(wall int64) {
 		at := time.UnixMilli(wall).UTC()
 		out.Ended = &at
+	}
+	if s.Request.Drain {
+		out.Drain, out.State = true, SavepointDraining
 	}
 	if s.Cut != 0 {
 		out.State, out.Cut = SavepointRunning, s.Cut
@@ -79,7 +84,8 @@ type SavepointOptions struct {
 	// By says who wants it, for people. Default: user@host.
 	By string
 
-	stop bool // the application stops with it
+	stop  bool // the application stops with it
+	drain bool // and its time ends before
 }
 
 func (o SavepointOptions) withDefaults() (SavepointOptions, error) {
@@ -118,7 +124,7 @@ func (c *Client) RequestSavepoint(ctx context.Context, o SavepointOptions) (Save
 	if err != nil {
 		return Savepoint{}, err
 	}
-	state, _, err := c.request(ctx, control.Request{ID: o.ID, Kind: checkpoint.Savepoint, Full: true, Path: o.Path, Format: o.Format, Stop: o.stop, By: o.By})
+	state, _, err := c.request(ctx, control.Request{ID: o.ID, Kind: checkpoint.Savepoint, Full: true, Path: o.Path, Format: o.Format, Stop: o.stop, Drain: o.drain, By: o.By})
 	if err != nil {
 		return Savepoint{}, err
 	}
@@ -130,6 +136,8 @@ func (c *Client) RequestSavepoint(ctx context.Context, o SavepointOptions) (Save
 		return Savepoint{}, c.taken(o.ID, "a savepoint into "+shownPath(s.Request.Path))
 	case o.Format != "" && savepointOf(s).Format != o.Format:
 		return Savepoint{}, c.taken(o.ID, "a savepoint in the format "+savepointOf(s).Format)
+	case o.drain != s.Request.Drain:
+		return Savepoint{}, c.taken(o.ID, fmt.Sprintf("a savepoint that ends the application's time: %t", s.Request.Drain))
 	case o.stop != s.Request.Stop:
 		return Savepoint{}, c.taken(o.ID, fmt.Sprintf("a savepoint that stops the application: %t", s.Request.Stop))
 	}

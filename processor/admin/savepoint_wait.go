@@ -38,7 +38,7 @@ func (c *Client) AwaitSavepoint(ctx context.Context, id string, progress func(Sa
 			return true, nil
 		case SavepointDeclined:
 			out = now.Savepoint
-			return true, c.declined(checkpoint.Savepoint, out.ID, out.Reason, out.Why)
+			return true, c.declinedSavepoint(out)
 		}
 		return false, nil
 	})
@@ -54,6 +54,12 @@ type StopOptions struct {
 	// Savepoint, if not nil, is taken first, and nothing is processed behind it: what is in the
 	// savepoint is what the application has done. When it is declined the application goes on.
 	Savepoint *SavepointOptions
+	// Drain ends the application's time before: nothing more is read from sources, all windows
+	// fire, through all tasks, and then the savepoint is taken, also without Savepoint. It is
+	// final, and cannot be taken back: a drain that was asked for goes on whatever becomes of
+	// the savepoint, and after it the application is not started again but from a savepoint
+	// or checkpoint.
+	Drain bool
 }
 
 // StopProgress is how far a stop is.
@@ -86,11 +92,19 @@ func (c *Client) Stop(ctx context.Context, o StopOptions, progress func(StopProg
 		return out, err
 	}
 	timeline, err := c.running(ctx, &state)
+	if o.Drain && o.Savepoint == nil {
+		o.Savepoint = &SavepointOptions{}
+	}
 	if errors.Is(err, ErrNotRunning) && o.Savepoint == nil {
 		return out, nil
 	}
 	if err != nil {
 		return out, err
+	}
+	if o.Drain {
+		if err := c.drainable(&state); err != nil {
+			return out, err
+		}
 	}
 	before, err := c.members(ctx, timeline)
 	if err != nil {
@@ -98,7 +112,7 @@ func (c *Client) Stop(ctx context.Context, o StopOptions, progress func(StopProg
 	}
 	if o.Savepoint != nil {
 		of := *o.Savepoint
-		of.stop = true
+		of.stop, of.drain = true, o.Drain
 		s, err := c.RequestSavepoint(ctx, of)
 		if err == nil && s.Ended != nil {
 			err = c.taken(s.ID, "a stop that is over")

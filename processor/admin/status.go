@@ -79,8 +79,30 @@ type Store struct {
 	Rebuild int64  `json:"rebuild"` // records that a rebuild without local state reads at most
 }
 
-// Time is a watermark.
+// Time is a watermark. In JSON it is a string: a moment as RFC 3339 has it, or "end".
 type Time struct{ time.Time }
+
+// Ended says whether it is the end of time, that of what was drained. It is no moment.
+func (t Time) Ended() bool { return t.UnixMilli() == offsets.EndOfTime }
+
+const jsonEnd = `"end"`
+
+// MarshalJSON makes it a json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.Ended() {
+		return []byte(jsonEnd), nil
+	}
+	return t.Time.MarshalJSON()
+}
+
+// UnmarshalJSON makes it a json.Unmarshaler.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if string(b) == jsonEnd {
+		t.Time = time.UnixMilli(offsets.EndOfTime).UTC()
+		return nil
+	}
+	return t.Time.UnmarshalJSON(b)
+}
 
 func watermark(ms int64) *Time {
 	if ms == offsets.NoTime {

@@ -16,6 +16,7 @@ import (
 type rewindFlags struct {
 	from, id          string
 	fork, stopWorkers bool
+	drained           bool
 	leave             []string
 	positions         map[string]string
 }
@@ -25,6 +26,7 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.id, "rewind-id", "", "`name` of the rewind: one is carried out once, whoever asks for it again; default: the hash of the manifest")
 	f.BoolVar(&r.fork, "fork", false, "let --from be of another application, which goes on")
 	f.BoolVar(&r.stopWorkers, "stop-workers", false, "stop the workers that run, instead of refusing to rewind under them")
+	f.BoolVar(&r.drained, "allow-drained", false, "let --from be of a drain: time begins anew, and windows that have fired fire again for records of theirs that come later")
 	f.StringSliceVar(&r.leave, "allow-non-restored-state", nil, "`uids` of stores and repartitions, and topics of sources, that the plan no longer has and that may be left behind")
 	f.StringToStringVar(&r.positions, "position", nil, "`topic=earliest` or topic=latest: where partitions of a source begin whose position is of no use")
 }
@@ -32,12 +34,12 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 // options are nil if nothing is to be begun anew.
 func (r *rewindFlags) options() (*processor.RewindOptions, error) {
 	if r.from == "" {
-		if r.id != "" || r.fork || r.stopWorkers || len(r.leave) > 0 || len(r.positions) > 0 {
-			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-non-restored-state and --position do nothing without --from")
+		if r.id != "" || r.fork || r.stopWorkers || r.drained || len(r.leave) > 0 || len(r.positions) > 0 {
+			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-drained, --allow-non-restored-state and --position do nothing without --from")
 		}
 		return nil, nil
 	}
-	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowNonRestored: r.leave, Positions: map[string]processor.RewindPosition{}}
+	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave, Positions: map[string]processor.RewindPosition{}}
 	for topic, at := range r.positions {
 		if at != string(processor.RewindToEarliest) && at != string(processor.RewindToLatest) {
 			return nil, Usagef("--position %s=%s: known are earliest, latest", topic, at)

@@ -123,3 +123,6 @@ type Output struct {
 
 // NoTime is the watermark of a channel nothing was heard of.
 const NoTime = offsets.NoTime
+
+// EndOfTime is the watermark of a channel that nothing comes by any more.
+const EndOfTime = offsets.EndOfTime

@@ -39,11 +39,13 @@ func (r Reason) Counts() bool { return r <= AckedTwice }
 type Record interface{ record() }
 
 type (
-	// Requested: somebody asks for a cut. The id is his: the same id again is the same request.
+	// Requested: somebody asks for a cut. The id is his: the same id again is the same request. With Drain it is
+	// the cut behind the end of time: it is triggered once Drained is told.
 	Requested struct {
 		Request string
 		Kind    Kind
 		Full    bool
+		Drain   bool
 	}
 	// Triggered: the tasks are to take the cut.
 	Triggered struct {
@@ -119,6 +121,9 @@ type (
 		Epoch offsets.EpochID
 		Why   string
 	}
+	// Drained: every task of the plan has committed that its time has ended, after somebody asked for that. So
+	// nothing is on its way any more, and nothing will be: it stays true.
+	Drained struct{}
 	// TaskDown: a task has failed. What restarts it is not decided here.
 	TaskDown struct{ Task offsets.Task }
 	// ManifestWritten, or not: the answer to WriteManifest.
@@ -229,6 +234,7 @@ type (
 
 func (Logged) event()          {}
 func (CaughtUp) event()        {}
+func (Drained) event()         {}
 func (Tick) event()            {}
 func (Acked) event()           {}
 func (Uploaded) event()        {}

@@ -27,6 +27,7 @@ type Coordinator struct {
 	stopping bool
 	discard  bool // no checkpoint outlives the stop
 	stopped  bool
+	drained  bool // time has ended in every task
 
 	now     int64
 	ticked  bool  // the time is known; before that, and before the log is, nothing is ordered
@@ -56,6 +57,7 @@ type coordinatorFaults struct {
 	ignoreLoss    bool // a record that was lost with its epoch counts as written
 	deafUntilSeen bool // acknowledgements that come before the trigger is seen are ignored
 	changeOfMind  bool // a timeout declines a cut although its completion is on its way
+	drainEarly    bool // the cut of a drain does not wait for the end of time
 	deleteFirst   bool // objects are deleted before the log says that the cut is dropped
 	forgetFirst   bool // a cut is forgotten before its objects are deleted
 }
@@ -98,6 +100,8 @@ func (c *Coordinator) Step(e Event) {
 		c.uploaded(e.Task, e.ID, upload{epoch: e.Epoch, object: e.Object})
 	case UploadLost:
 		c.uploaded(e.Task, e.ID, upload{epoch: e.Epoch, lost: true, why: e.Why})
+	case Drained:
+		c.drained = true
 	case TaskDown:
 		if c.planned(e.Task) && c.collecting() && !c.cut.part(e.Task).done {
 			c.decline(TaskFailed, "task "+e.Task.String())
@@ -365,7 +369,7 @@ func (c *Coordinator) due() (Cut, bool) {
 	if c.faults.reuseIDs && slices.ContainsFunc(c.log.garbage, func(g Cut) bool { return g.ID == c.log.last }) {
 		id = c.log.last
 	}
-	if q, ok := c.log.next(); ok {
+	if q, ok := c.log.next(c.drained || c.faults.drainEarly); ok {
 		return Cut{ID: id, Kind: q.Kind, Full: q.Full, Request: q.Request}, true
 	}
 	periodic := c.settings.Interval > 0 && c.now >= c.started+c.settings.Interval && c.now >= c.ended+c.settings.MinPause

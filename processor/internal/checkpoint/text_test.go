@@ -19,6 +19,8 @@ func parseEvent(line string) (Event, error) {
 		e = Logged{p.record()}
 	case "caught-up":
 		e = CaughtUp{}
+	case "drained":
+		e = Drained{}
 	case "tick":
 		e = Tick{p.number()}
 	case "acked":
@@ -178,6 +180,7 @@ func (p *parser) record() Record {
 	case "requested":
 		r := Requested{Request: p.word(), Kind: p.kind()}
 		_, r.Full = p.take("full")
+		_, r.Drain = p.take("drain")
 		return r
 	case "triggered":
 		return Triggered{Cut: p.cut(), Wall: p.wall()}
@@ -212,10 +215,10 @@ var (
 func allEvents() []Event {
 	asked := Cut{ID: 5, Kind: Savepoint, Full: true, Request: "mine"}
 	return []Event{
-		Logged{Requested{"mine", Savepoint, true}}, Logged{Triggered{Cut{ID: 4}, 17}}, Logged{Triggered{asked, 17}},
+		Logged{Requested{"mine", Savepoint, true, false}}, Logged{Requested{"last", Savepoint, true, true}}, Logged{Triggered{Cut{ID: 4}, 17}}, Logged{Triggered{asked, 17}},
 		Logged{Declined{Cut: Cut{ID: 4}, Reason: TimedOut, Why: "no \"upload\" of 0-3", Wall: 18}}, Logged{Declined{Cut: asked, Reason: Stopping}},
 		Logged{Completed{Cut: asked, Wall: 19}}, Logged{Dropped{Cut: asked}}, Logged{Forgotten{4}}, Logged{Activated{9}},
-		CaughtUp{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
+		CaughtUp{}, Drained{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
 		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{}, Stop{Discard: true},
 		Came{one, 4}, Went{one}, Met{one, 5}, Closing{[]offsets.Task{one, two}}, Closing{}, Committed{one}, Aborted{two},
 	}
