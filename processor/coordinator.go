@@ -240,7 +240,11 @@ func (c *coordinator) Flush() error {
 		return nil
 	}
 	failpoint("decide")
-	key, value, err := control.Encode(c.record(c.write))
+	r, ok := c.record(c.write)
+	if !ok {
+		return nil
+	}
+	key, value, err := control.Encode(r)
 	if err != nil {
 		return err
 	}
@@ -253,39 +257,36 @@ func (c *coordinator) Flush() error {
 	return nil
 }
 
-// record is what the control topic gets for a decision of the machine.
-func (c *coordinator) record(r checkpoint.Record) control.Record {
+// record is what the control topic gets for a decision of the machine; false: nothing. The
+// log may have decided otherwise since, if the control task has another owner by now and this
+// one does not know it. What it writes then is never committed.
+func (c *coordinator) record(r checkpoint.Record) (control.Record, bool) {
 	line := c.task.lane.app.names.Timeline
 	switch r := r.(type) {
 	case checkpoint.Triggered:
-		cut := control.Cut{ID: r.ID, Kind: r.Kind, Full: r.Full}
-		if asked, ok := c.state.Request(r.Request); ok {
-			cut.Asked = &asked
-		}
-		return control.Trigger{Cut: cut, Timeline: line, Wall: r.Wall}
+		return control.Trigger{Cut: c.cut(r.Cut), Timeline: line, Wall: r.Wall}, true
 	case checkpoint.Declined:
-		return control.Declined{Cut: c.cut(r.Cut), Timeline: line, Reason: r.Reason, Why: r.Why, Triggered: r.Began, Wall: r.Wall}
+		return control.Declined{Cut: c.cut(r.Cut), Timeline: line, Reason: r.Reason, Why: r.Why, Triggered: r.Began, Wall: r.Wall}, true
 	case checkpoint.Completed:
 		return control.Complete{
 			Cut: c.cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Triggered: r.Began, Wall: r.Wall,
-			Bytes: c.place.bytes, Added: c.place.added,
-		}
+		}, true
 	case checkpoint.Dropped:
-		k, _ := c.state.Complete(r.ID)
-		return control.Dropped{Complete: k, At: time.Now().UnixMilli()}
+		k, ok := c.state.Complete(r.ID)
+		return control.Dropped{Complete: k, At: time.Now().UnixMilli()}, ok
 	case checkpoint.Forgotten:
-		return control.Forgotten{ID: r.ID}
+		return control.Forgotten{ID: r.ID}, true
 	}
 	panic(fmt.Sprintf("coordinator: cannot write %T", r))
 }
 
-// cut is the undecided one, as its trigger says.
-func (c *coordinator) cut(want checkpoint.Cut) control.Cut {
-	trigger, ok := c.state.Undecided()
-	if !ok || trigger.ID != want.ID {
-		panic(fmt.Sprintf("coordinator: cut %d is not undecided", want.ID))
+// cut says of a cut what it answers.
+func (c *coordinator) cut(of checkpoint.Cut) control.Cut {
+	out := control.Cut{ID: of.ID, Kind: of.Kind, Full: of.Full}
+	if asked, ok := c.state.Request(of.Request); ok {
+		out.Asked = &asked
 	}
-	return trigger.Cut
+	return out
 }
 
 // Committed: what was written is in the log, and comes back from there.
