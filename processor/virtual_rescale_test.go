@@ -126,6 +126,8 @@ func TestVirtualForkRescaled(t *testing.T) {
 		out, err := f.AwaitRewound(v.ctx, v.brokers, records+100, prior, ends)
 		v.must(err)
 		v.must(f.CheckRewound(out, records+100, ends).Err())
+		_, err = f.completed()
+		v.must(err)
 		v.must(f.stop("f"))
 		v.must(f.audit("f"))
 	})
