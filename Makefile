@@ -63,7 +63,7 @@ proof: ## each promise of docs/fault-tolerance.md, its tests, and their results
 
 chaos: ## 100,000 schedules of the machines of epochs and cuts, then random kills, stops and faults on a real Kafka for D=5m; SEED=n repeats a run
 	WEIR_SCHEDULES=100000 $(GO) test -count=1 -timeout 30m -run '^TestExploration$$' ./processor/internal/epoch ./processor/internal/checkpoint
-	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|MarkersSurviveBrokers)' ./integration/eos
+	WEIR_REQUIRE_KAFKA=1 WEIR_CHAOS=$(D) WEIR_SEED=$(SEED) $(GO) test -v -count=1 -timeout 0 -run '^Test(Chaos|ChaosRewind|MarkersSurviveBrokers)$$' ./integration/eos
 
 soak: ## long runs: past the overflow of the producer epoch, and memory that stays flat
 	WEIR_REQUIRE_KAFKA=1 WEIR_SOAK=$(COMMITS) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak' ./integration/eos

@@ -61,6 +61,7 @@ var ladder = []rung{
 		ours:    []string{"offsets", "topology/...", "processor", "processor/admin"},
 		outside: []string{kgo, kadm, kmsg, sasl + "/...", zerolog, "github.com/spf13/cobra", "github.com/spf13/pflag"},
 	},
+	{path: "processor/state", ours: []string{"offsets", "topology/...", "changelog/snapshot", "processor"}},
 	{path: "processor/admin", ours: []string{"offsets", "topology/...", "changelog", "changelog/snapshot", "processor", "processor/internal/..."}, outside: []string{kgo, kadm, kmsg, kerr}},
 	{path: "cmd", ours: []string{"..."}, outside: []string{"..."}},
 	{path: "integration", ours: []string{"..."}, outside: []string{"..."}},
@@ -69,7 +70,7 @@ var ladder = []rung{
 // Who may depend on a heavy module at all, directly or not: everybody else's users would carry it without need.
 var carriers = map[string][]string{
 	kfake:   {"processor/embedded", "cmd", "integration"},
-	goavro:  {"topology/avro", "cmd", "integration"},
+	goavro:  {"topology/avro", "processor/state", "cmd", "integration"}, // state is read by tools, not by programs
 	plot:    {"integration"},
 	zerolog: {"processor", "cmd", "integration"},
 	badger:  {"changelog", "processor", "cmd", "integration"},

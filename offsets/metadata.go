@@ -12,6 +12,8 @@ import (
 const (
 	// NoTime is the watermark of a channel that was never heard: minus infinity.
 	NoTime = math.MinInt64
+	// EndOfTime is the watermark of a channel that is drained: nothing comes after it.
+	EndOfTime = math.MaxInt64
 	// MetadataLimit is Kafka's default offset.metadata.max.bytes.
 	MetadataLimit = 4096
 	// MaxStores is a number of stores per task whose metadata fits whatever the values are.

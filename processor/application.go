@@ -34,6 +34,7 @@ type application struct {
 	taskList   []offsets.Task
 	inputsOf   map[offsets.Task][]topicPartition
 	life       int64 // end of the control topic when the worker began
+	draining   bool  // as of then
 }
 
 func newApplication(cfg *config, plan *topology.Plan, timeline uint32) *application {
@@ -213,8 +214,11 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 	if err := state.Check(born.Timeline); err != nil {
 		return nil, errors.Join(ErrTimelineOver, err)
 	}
+	if k, drained := state.Drained(born.Timeline); drained {
+		return nil, drainedError(plan.Application(), k)
+	}
 	a := newApplication(cfg, plan, born.Timeline)
-	a.life = life
+	a.life, a.draining = life, state.Draining(born.Timeline)
 	if err := a.compare(ctx, cl, born); err != nil {
 		return nil, err
 	}

@@ -54,10 +54,11 @@ type balancerConfig struct {
 	// goroutine and must not block. nil: never asked.
 	Rebalance func(why string)
 
-	// Standbys are copies of each stateful task that other workers keep; Follow is told which
-	// ones this lane's worker gets, and what the lane has, after each rebalance. It must not block.
-	Standbys int
-	Follow   func(tasks, standbys []offsets.Task)
+	// Standbys are copies of each stateful task that other workers keep, and Warmups how many
+	// tasks are copied before they move. Follow is told which ones this lane's worker gets, and
+	// what the lane has, after each rebalance. It must not block.
+	Standbys, Warmups int
+	Follow            func(following)
 
 	// FollowUp is how long withheld tasks wait before a rebalance is asked for, should their
 	// last owner not bring it about by letting go. 0: 10 s.
@@ -228,7 +229,8 @@ func (b *balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, e
 		b.arm(a.Withheld)
 	}
 	if b.cfg.Follow != nil {
-		b.cfg.Follow(a.Tasks, slices.DeleteFunc(a.Standbys, func(t offsets.Task) bool { return !b.knows(t) }))
+		unknown := func(t offsets.Task) bool { return !b.knows(t) }
+		b.cfg.Follow(following{a.Tasks, slices.DeleteFunc(a.Standbys, unknown), slices.DeleteFunc(a.Warming, unknown)})
 	}
 	return got, nil
 }
@@ -297,7 +299,7 @@ func (l *balance) Balance(map[string]int32) kgo.IntoSyncAssignment {
 	b := l.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	in := assign.Input{Leader: l.info.LeaderID, Standbys: b.cfg.Standbys}
+	in := assign.Input{Leader: l.info.LeaderID, Standbys: b.cfg.Standbys, Warmups: b.cfg.Warmups}
 	unreadable := make(map[string]string)
 	seen := make(map[string]uint64)
 	instance := make(map[string]string)
@@ -324,7 +326,7 @@ func (l *balance) Balance(map[string]int32) kgo.IntoSyncAssignment {
 		if id := instance[s.Member]; id != "" {
 			given[id] = givenShare{l.info.Generation, s.Tasks}
 		}
-		a := GroupAssignment{Fingerprint: r.Fingerprint, Tasks: s.Tasks, Standbys: s.Standbys, Withheld: len(r.Withheld), Refused: s.Refused, seen: seen[s.Member]}
+		a := GroupAssignment{Fingerprint: r.Fingerprint, Tasks: s.Tasks, Standbys: s.Standbys, Warming: s.Warming, Withheld: len(r.Withheld), Refused: s.Refused, seen: seen[s.Member]}
 		out := kmsg.NewSyncGroupRequestGroupAssignment()
 		out.MemberID = s.Member
 		out.MemberAssignment = b.assignment(&a)

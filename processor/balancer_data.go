@@ -46,6 +46,7 @@ type GroupAssignment struct {
 	Fingerprint string // of the plan that the group runs
 	Tasks       []offsets.Task
 	Standbys    []offsets.Task // whose state its worker follows
+	Warming     []offsets.Task // the same, to take them over when it is near enough
 	Withheld    int            // tasks of the group that wait for their last owner to let go
 	Refused     string         // why the lane gets nothing, "" if its plan fits
 	seen        uint64         // planHash of the lane as the leader knew it
@@ -162,6 +163,7 @@ func (a *GroupAssignment) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, a.seen)
 	b = appendTasks(b, a.Tasks)
 	b = appendTasks(b, a.Standbys)
+	b = appendTasks(b, a.Warming)
 	b = binary.AppendUvarint(b, uint64(a.Withheld))
 	return appendText(b, a.Refused)
 }
@@ -177,7 +179,7 @@ func DecodeGroupAssignment(assignment []byte) (GroupAssignment, error) {
 	if err != nil {
 		return GroupAssignment{}, fmt.Errorf("decode group assignment: %w", err)
 	}
-	a := GroupAssignment{Fingerprint: r.text(), seen: r.hash(), Tasks: r.tasks(), Standbys: r.tasks(), Withheld: int(r.index()), Refused: r.text()}
+	a := GroupAssignment{Fingerprint: r.text(), seen: r.hash(), Tasks: r.tasks(), Standbys: r.tasks(), Warming: r.tasks(), Withheld: int(r.index()), Refused: r.text()}
 	if r.bad || len(r.b) != 0 {
 		return GroupAssignment{}, fmt.Errorf("decode group assignment: %w", errBalancerData)
 	}

@@ -182,33 +182,40 @@ func (a *application) initialPositions(ctx context.Context, cl *kgo.Client) (map
 	at := map[topicPartition]int64{{a.names.Control(), 0}: 0, {a.names.Acks(), 0}: 0}
 	for s := range a.graph.Subs {
 		for i, in := range a.graph.Subs[s].Inputs {
-			topic := a.topicOf(s, i)
-			var got kadm.ListedOffsets
-			var err error
-			switch {
-			case in.Internal, in.Start.Kind == task.Earliest:
-				got, err = adm.ListStartOffsets(ctx, topic)
-			case in.Start.Kind == task.Latest:
-				got, err = adm.ListEndOffsets(ctx, topic)
-			default:
-				got, err = adm.ListOffsetsAfterMilli(ctx, in.Start.At.UnixMilli(), topic)
-			}
-			if err == nil {
-				err = got.Error()
-			}
-			if err != nil {
-				return nil, fmt.Errorf("list offsets of %s: %w", topic, err)
-			}
-			for p := range a.partitions[topic] {
-				o, ok := got.Lookup(topic, p)
-				if !ok || o.Offset < 0 {
-					return nil, fmt.Errorf("list offsets of %s/%d: no offset", topic, p)
-				}
-				at[topicPartition{topic, p}] = o.Offset
+			if err := a.startOf(ctx, adm, a.topicOf(s, i), in, at); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return at, nil
+}
+
+// startOf notes where an input begins.
+func (a *application) startOf(ctx context.Context, adm *kadm.Client, topic string, in task.Input, at map[topicPartition]int64) error {
+	var got kadm.ListedOffsets
+	var err error
+	switch {
+	case in.Internal, in.Start.Kind == task.Earliest:
+		got, err = adm.ListStartOffsets(ctx, topic)
+	case in.Start.Kind == task.Latest:
+		got, err = adm.ListEndOffsets(ctx, topic)
+	default:
+		got, err = adm.ListOffsetsAfterMilli(ctx, in.Start.At.UnixMilli(), topic)
+	}
+	if err == nil {
+		err = got.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	for p := range a.partitions[topic] {
+		o, ok := got.Lookup(topic, p)
+		if !ok || o.Offset < 0 {
+			return fmt.Errorf("list offsets of %s/%d: no offset", topic, p)
+		}
+		at[topicPartition{topic, p}] = o.Offset
+	}
+	return nil
 }
 
 // commitBirth is the one commit without a member: the group is empty, because nobody joins

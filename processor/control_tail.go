@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,6 +19,8 @@ import (
 type controlTail struct {
 	cfg     *config
 	topic   string
+	line    uint32
+	drains  atomic.Bool          // the time of the timeline is to end: sources are not read any more
 	life    int64                // the end of the topic when the worker began: stops before it were for others
 	stop    func()               // ends the worker
 	hear    func(control.Record) // of the worker's uploads
@@ -35,7 +38,9 @@ type controlSeen struct {
 }
 
 func newControlTail(cfg *config, app *application, hear func(control.Record), stop func()) *controlTail {
-	return &controlTail{cfg: cfg, topic: app.names.Control(), life: app.life, hear: hear, stop: stop, readers: map[*inbox]bool{}}
+	c := &controlTail{cfg: cfg, topic: app.names.Control(), line: app.names.Timeline, life: app.life, hear: hear, stop: stop, readers: map[*inbox]bool{}}
+	c.drains.Store(app.draining)
+	return c
 }
 
 // subscribe tells the inbox of every record from now on. The participant knows of those
@@ -115,6 +120,9 @@ func (c *controlTail) apply(key, value []byte, offset int64) error {
 	}
 	if err == nil {
 		c.next = offset + 1
+		if q, ok := r.(control.Request); ok && q.Drain && q.Timeline == c.line {
+			c.drains.Store(true)
+		}
 		for in := range c.readers {
 			in.push(controlSeen{r, offset, stops})
 		}

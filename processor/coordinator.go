@@ -28,6 +28,7 @@ const (
 type coordinator struct {
 	task    *runningTask
 	machine *checkpoint.Coordinator
+	drain   drainLook
 	state   control.State
 	read    [2]int64                          // by input: records below were told to the machine
 	acks    map[offsets.Task]control.Ack      // of the undecided cut
@@ -35,6 +36,8 @@ type coordinator struct {
 	place   manifestPlace                     // of its manifest, once written
 	write   checkpoint.Record                 // to be written in the open epoch, or written in it; nil: none
 	written bool
+
+	discarded bool // the application has ended for good, and no checkpoint is left
 }
 
 // manifestPlace is where the manifest of a cut lies.
@@ -42,6 +45,7 @@ type manifestPlace struct {
 	cut          uint64
 	name, sha256 string
 	path         string // the store of a savepoint
+	bytes, added int64  // of the objects that it names
 }
 
 // newCoordinator reads the control topic to its end: what was decided so far, and what was
@@ -132,6 +136,7 @@ func (c *coordinator) Process(input int, r *task.Raw) error {
 		return nil
 	}
 	c.read[input] = r.Offset + 1
+	c.look()
 	tell := c.learn
 	if input == acksInput {
 		tell = c.hear
@@ -175,9 +180,11 @@ func (c *coordinator) act() {
 			}
 			l.uploads.discard(g, func() { l.inbox.push(coordinatorFact{fact: checkpoint.Deleted(a)}) })
 		case checkpoint.Fail:
-			l.cfg.listener.checkpointsFail(a.ID, a.Failures, a.Reason.String())
-		case checkpoint.Answer, checkpoint.Stopped:
-			// Who asked reads the log; a stop waits for the epoch that declines.
+			l.checkpointsFail(c.task, a)
+		case checkpoint.Stopped:
+			c.discarded = true
+		case checkpoint.Answer:
+			// Who asked reads the log.
 		default:
 			panic(fmt.Sprintf("coordinator: unknown action %T", a))
 		}
@@ -199,8 +206,14 @@ func (l *lane) coordinatorFact(e coordinatorFact) {
 	if e.place.cut != 0 {
 		c.place = e.place
 	}
+	c.look()
 	c.machine.Step(e.fact)
 	c.act()
+}
+
+// look tells the machine the time, so that what it decides next is of now.
+func (c *coordinator) look() {
+	c.machine.Step(checkpoint.Tick{Now: c.task.lane.now().UnixMilli()})
 }
 
 // coordinator is the work of the control task, if it runs here.
@@ -218,6 +231,7 @@ func (c *coordinator) pending() bool { return c.write != nil && !c.written }
 func (c *coordinator) tick(now int64) {
 	c.machine.Step(checkpoint.Tick{Now: now})
 	c.act()
+	c.lookAtDrain(now)
 }
 
 // Flush writes what was decided, in the epoch that decided it.
@@ -254,6 +268,7 @@ func (c *coordinator) record(r checkpoint.Record) control.Record {
 	case checkpoint.Completed:
 		return control.Complete{
 			Cut: c.cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Triggered: r.Began, Wall: r.Wall,
+			Bytes: c.place.bytes, Added: c.place.added,
 		}
 	case checkpoint.Dropped:
 		k, _ := c.state.Complete(r.ID)

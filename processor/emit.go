@@ -23,7 +23,8 @@ type output struct {
 	promise    func(*kgo.Record, error) // of the open epoch
 	told       []told                   // per partition: what its reader heard last; internal only, and no loop
 	undecided  []told                   // the same with the open epoch
-	forgetful  bool                     // its readers keep no row of what they heard
+	rowless    bool                     // its readers keep no row of what they heard
+	forgetful  bool                     // and pass it on to who waits for it
 }
 
 // told is what the reader of a partition knows of a task's time.
@@ -106,6 +107,10 @@ func (t *runningTask) heartbeat() {
 	if idle {
 		kind = offsets.Idle
 	}
+	at := time.UnixMilli(max(wm, 0))
+	if t.ended() {
+		at = t.lane.started // there is no moment at the end of time
+	}
 	for i := range t.outputs {
 		out := &t.outputs[i]
 		for p := range out.undecided {
@@ -114,7 +119,7 @@ func (t *runningTask) heartbeat() {
 			}
 			out.undecided[p].hears(wm, idle)
 			rec := t.lane.txn.arena.record()
-			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), time.UnixMilli(max(wm, 0))
+			rec.Topic, rec.Partition, rec.Timestamp = out.topic, int32(p), at
 			rec.Headers = t.lane.txn.arena.header1(offsets.StampHeader, t.stamp(kind, wm))
 			if out.promise == nil {
 				out.promise = t.lane.txn.promise(t, nil)

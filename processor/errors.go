@@ -59,6 +59,11 @@ var (
 	// ErrGaveUp: a task failed and its restart strategy does not try it again, or trying again
 	// cannot help; what made it fail is in the chain, too.
 	ErrGaveUp = errors.New("task given up")
+	// ErrDrained: the time of the application has ended, and what it would read was late.
+	ErrDrained = errors.New("the application was drained")
+	// ErrCheckpointsFail is returned when more checkpoints in a row have failed than is tolerable,
+	// and that is to be a failure (Checkpoints.OnTooManyFailures).
+	ErrCheckpointsFail = errors.New("checkpoints fail")
 	// ErrTimelineOver: the application was rewound, or is being rewound, to a new timeline.
 	ErrTimelineOver = errors.New("the application has moved to a newer timeline")
 )

@@ -87,6 +87,7 @@ type lane struct {
 	lastTick  time.Time
 	trimmed   time.Time
 	stopping  bool
+	discard   discarding
 	exited    bool
 	clean     bool
 	fatal     error
@@ -103,6 +104,7 @@ type routed struct {
 func newLane(index int, instance string, w *Worker, app *application, db *changelog.DB, b *balancer) *lane {
 	l := &lane{
 		index: index, instance: instance, cfg: w.cfg, app: app, db: db, balancer: b, stats: &w.stats.lanes[index],
+		discard:  discarding{wanted: func() bool { return w.stopped.Load() && w.cfg.checkpoints.OnCancel == discard }},
 		failures: w.failures, control: w.control, uploads: w.uploads, standbys: w.standbys,
 		inbox: new(inbox), machine: epoch.New(),
 		owned: map[topicPartition]bool{}, route: map[topicPartition]routed{}, tasks: map[offsets.Task]*runningTask{},
@@ -200,7 +202,7 @@ func (l *lane) turn(ctx context.Context) {
 	for _, e := range l.inbox.drain() {
 		l.handle(e)
 	}
-	if ctx.Err() != nil && !l.stopping {
+	if ctx.Err() != nil && !l.stopping && !l.discards() {
 		l.stopping = true
 		l.tell(epoch.Stop{})
 	}

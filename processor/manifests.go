@@ -124,6 +124,7 @@ func (u *uploads) writeManifest(ctx context.Context, p parts) (manifestPlace, er
 			return manifestPlace{}, err
 		}
 	}
+	bytes, added := sizes(m, base)
 	failpoint("manifest")
 	name, err := b.WriteManifest(ctx, m)
 	failpoint("manifest.written")
@@ -132,7 +133,24 @@ func (u *uploads) writeManifest(ctx context.Context, p parts) (manifestPlace, er
 	}
 	// The name holds the hash: manifests/<cut>-<sha256>.json.
 	_, sum, _ := strings.Cut(strings.TrimSuffix(name, ".json"), "-")
-	return manifestPlace{cut: p.cut.ID, name: name, sha256: sum, path: path}, nil
+	return manifestPlace{cut: p.cut.ID, name: name, sha256: sum, path: path, bytes: bytes, added: added}, nil
+}
+
+// sizes are the bytes that a manifest names, and those of them that the one it builds on does not.
+func sizes(m, base *snapshot.Manifest) (all, added int64) {
+	shared := map[string]bool{}
+	if base != nil {
+		for o := range base.Objects() {
+			shared[o.Name] = true
+		}
+	}
+	for o := range m.Objects() {
+		all += o.Size
+		if !shared[o.Name] {
+			added += o.Size
+		}
+	}
+	return all, added
 }
 
 func (u *uploads) baseManifest(ctx context.Context, k *control.Complete, want uint64) (*snapshot.Manifest, error) {

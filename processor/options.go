@@ -61,6 +61,7 @@ type config struct {
 
 	checkpoints Checkpoints
 	standbys    int
+	warmups     int            // -1: as many as there are by default
 	from        *RewindOptions // what is done before the start
 
 	tls       *tls.Config
@@ -95,6 +96,20 @@ func Rack(name string) Option { return set(func(c *config) { c.rack = name }) }
 // costs memory and disk like the state itself, and the CPU of writing it. Workers of one group
 // should agree: the leader's number counts. Default: 0.
 func Standbys(n int) Option { return set(func(c *config) { c.standbys = n }) }
+
+// Warmups is how many tasks with state, of the whole application, are copied at a time before
+// they move to a worker that has no copy near the end of their changelogs, such as one that
+// has just joined. Until then their owners go on with them; a task whose owner is gone moves at
+// once. 0: all move at once, and are restored where they come to. The leader's number counts, as
+// with Standbys. Default: 2 where there are Standbys, else 0.
+func Warmups(n int) Option { return set(func(c *config) { c.warmups = n }) }
+
+func (c *config) warmupsOf() int {
+	if c.warmups < 0 && c.standbys > 0 {
+		return 2
+	}
+	return max(c.warmups, 0)
+}
 
 // Lanes is the number of goroutines that process, each a member of the group with a
 // producer of its own. Default: GOMAXPROCS.
@@ -182,7 +197,7 @@ func newConfig(plan *topology.Plan, opts ...Option) (*config, error) {
 		brokers: []string{"localhost:9092"}, lanes: runtime.GOMAXPROCS(0),
 		commitInterval: 100 * time.Millisecond, commitBytes: 64 << 20, maxRecordBytes: 1000 << 10,
 		sessionTimeout: 10 * time.Second, rebalanceTimeout: 30 * time.Second, heartbeat: time.Second,
-		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second, restart: ExponentialDelay(),
+		transactionTimeout: 10 * time.Second, remindEvery: 10 * time.Second, restart: ExponentialDelay(), warmups: -1,
 		log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger(),
 	}
 	if plan != nil {
@@ -224,6 +239,7 @@ func (c *config) validate() error {
 	rule(len(c.brokers) > 0, "no brokers", "give at least one address with Brokers")
 	rule(c.lanes >= 1, fmt.Sprintf("Lanes is %d", c.lanes), "use 1 or more")
 	rule(c.standbys >= 0, fmt.Sprintf("Standbys is %d", c.standbys), "use 0 for none, or the number of copies")
+	rule(c.warmups >= -1, fmt.Sprintf("Warmups is %d", c.warmups), "use 0 for none, or how many tasks are copied at a time")
 	rule(c.commitInterval > 0, fmt.Sprintf("CommitInterval is %s", c.commitInterval), "use a positive duration")
 	rule(c.commitBytes >= 1<<10, fmt.Sprintf("CommitBytes is %d", c.commitBytes), "use 1 KiB or more")
 	rule(c.cacheBytes >= 1<<20, fmt.Sprintf("CacheBytes is %d", c.cacheBytes), "use 1 MiB or more")

@@ -52,6 +52,10 @@ type RewindOptions struct {
 	// Positions says, by source topic, where partitions begin whose position is of no use: the
 	// log does not have it any more, the topic was made anew, or the partition is new.
 	Positions map[string]RewindPosition
+	// AllowDrained lets From be of the time behind a drain, or of the middle of one. Time begins
+	// anew in it, and windows that the drain has fired fire again, for the records of theirs that
+	// come later, and with these alone.
+	AllowDrained bool
 	// DryRun looks at everything and changes nothing.
 	DryRun bool
 	// Progress, if not nil, is called at the beginning of each step.

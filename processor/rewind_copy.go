@@ -154,6 +154,7 @@ func (r *rewinder) copyInFlight(ctx context.Context, c *copier, cut uint64) erro
 				return nil
 			}
 			s.Timeline, s.Task, s.Cut = r.app.names.Timeline, r.origin.writer(uid, s.Task), cut
+			s.Watermark = task.Reborn(s.Watermark)
 			if timeless {
 				if s.Kind != offsets.Data {
 					return nil // who writes says it again, to all partitions

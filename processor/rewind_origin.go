@@ -8,6 +8,7 @@ import (
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
+	"github.com/weir-stream/weir/topology/task"
 )
 
 // origin says where the parts of a plan come from in a manifest. Stores and repartitions are
@@ -251,8 +252,8 @@ func (o *origin) time(t offsets.Task) int64 {
 			if was == nil {
 				return offsets.NoTime
 			}
-			if first || was.Time < low {
-				low, first = was.Time, false
+			if at := task.Reborn(was.Time); first || at < low {
+				low, first = at, false
 			}
 		}
 	}
@@ -281,8 +282,8 @@ func (o *origin) inputTime(t offsets.Task, tp topicPartition) int64 {
 			if !ok {
 				return offsets.NoTime
 			}
-			if first || at.Time < low {
-				low, first = at.Time, false
+			if time := task.Reborn(at.Time); first || time < low {
+				low, first = time, false
 			}
 		}
 	}

@@ -50,14 +50,15 @@ func (o *origin) rename() {
 	}
 }
 
-// rowIs gives a watermark row the new uids.
+// rowIs gives a watermark row the new uids. Time that has ended begins anew.
 func (o *origin) rowIs(row task.TimeRow) task.TimeRow {
-	for i, in := range row.Inputs {
+	for i := range row.Inputs {
+		in := &row.Inputs[i]
 		if in.Internal {
-			row.Inputs[i].Topic = o.is(in.Topic)
+			in.Topic = o.is(in.Topic)
 		}
 	}
-	return row
+	return row.Reborn()
 }
 
 // verifyRenames looks at uids alone; whether rows fit is seen where stores are compared.

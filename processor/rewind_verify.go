@@ -14,6 +14,7 @@ import (
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/control"
+	"github.com/weir-stream/weir/topology/task"
 )
 
 // verify compares the manifest with the plan and with what Kafka has, and gives all that is
@@ -25,6 +26,7 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 		wrong = append(wrong, r.refuse(fmt.Sprintf(format, args...), fix))
 	}
 	r.verifyName(state, no)
+	r.verifyTime(no)
 	if err := r.verifyKept(ctx, state, no); err != nil {
 		return err
 	}
@@ -73,6 +75,21 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 		return err
 	}
 	return errors.Join(wrong...)
+}
+
+// verifyTime refuses what was taken behind the beginning of a drain, if the plan has windows.
+func (r *rewinder) verifyTime(no func(fix, format string, args ...any)) {
+	if r.o.AllowDrained || !slices.ContainsFunc(r.plan.Graph().Subs, func(s task.Sub) bool { return s.HasTime }) {
+		return
+	}
+	for _, t := range r.m.Tasks {
+		ended := func(p snapshot.Position) bool { return p.Time == offsets.EndOfTime }
+		if t.Time == offsets.EndOfTime || slices.ContainsFunc(t.Positions, ended) {
+			no("take one from before the drain, or allow it (RewindOptions.AllowDrained, --allow-drained): windows that have fired fire again for records of theirs that come later",
+				"it is drained: time has ended in task %s, and its windows have fired", t.Task)
+			return
+		}
+	}
 }
 
 func (r *rewinder) verifyName(state control.State, no func(fix, format string, args ...any)) {

@@ -255,7 +255,7 @@ func (u *uploads) readInFlight(ctx context.Context, m *snapshot.Manifest, part *
 func (a *application) storeCodecs(t offsets.Task, uid string) *snapshot.Codecs {
 	for _, s := range a.stores(t) {
 		if s.UID == uid {
-			return &snapshot.Codecs{Store: s.Kind, Key: s.KeyCodec, Value: s.ValueCodec}
+			return &snapshot.Codecs{Store: s.Kind, Key: s.KeyCodec, Value: s.ValueCodec, KeySchema: s.KeySchema, ValueSchema: s.ValueSchema}
 		}
 	}
 	return nil
@@ -266,7 +266,7 @@ func (a *application) repartitionCodecs(uid string) *snapshot.Codecs {
 	for s := range a.graph.Subs {
 		for _, o := range a.graph.Subs[s].Outputs {
 			if o.Internal && o.Topic == uid {
-				return &snapshot.Codecs{Key: o.KeyCodec, Value: o.ValueCodec}
+				return &snapshot.Codecs{Key: o.KeyCodec, Value: o.ValueCodec, KeySchema: o.KeySchema, ValueSchema: o.ValueSchema}
 			}
 		}
 	}

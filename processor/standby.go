@@ -26,6 +26,9 @@ const (
 	// before that another has got the task.
 	standbyGrace = 10 * time.Second
 	standbyRetry = 10 * time.Second
+	// stillWarm is the number of records that a copy may fall behind again until it counts as
+	// one that has to be brought near first.
+	stillWarm = 1 << 18
 )
 
 // standbys follow the changelogs of tasks that other workers own. What is committed there is
@@ -40,12 +43,23 @@ type standbys struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu      sync.Mutex             // guards what follows
-	owned   map[int][]offsets.Task // by lane, as the group gave them
-	wanted  map[int][]offsets.Task
+	mu      sync.Mutex        // guards what follows
+	lanes   map[int]following // as the group gave it
+	ask     map[int]func()    // of lanes with tasks to take over: a rebalance, once their copies are warm
 	running map[offsets.Task]*standby
 	client  *kgo.Client // made for the first one
 	round   *round      // to come
+}
+
+// following is what a lane has, and of which tasks its worker keeps copies.
+type following struct {
+	tasks, standbys []offsets.Task
+	warming         []offsets.Task // that it is to take over
+}
+
+// wants says whether a copy of the task is to be kept.
+func (f following) wants(t offsets.Task) bool {
+	return slices.Contains(f.standbys, t) || slices.Contains(f.warming, t)
 }
 
 // round is one look at the ends of the changelogs.
@@ -62,6 +76,7 @@ type standby struct {
 	over    chan struct{}
 	lag     atomic.Int64 // offsets to the end, as of the last round
 	dropped *time.Timer  // not wanted; nil: wanted
+	warm    atomic.Bool  // it came to the end once, and goes on: from then on it counts as near
 
 	stores []*changelog.Store
 	topics []string
@@ -74,20 +89,22 @@ type standby struct {
 
 func newStandbys(cfg *config, app *application, db *changelog.DB) *standbys {
 	s := &standbys{
-		cfg: cfg, app: app, db: db, owned: map[int][]offsets.Task{}, wanted: map[int][]offsets.Task{},
+		cfg: cfg, app: app, db: db, lanes: map[int]following{}, ask: map[int]func(){},
 		running: map[offsets.Task]*standby{}, round: &round{over: make(chan struct{})},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// assign tells what the group gave to a lane. It does not block.
-func (s *standbys) assign(lane int, tasks, standbys []offsets.Task) {
+// assign tells what the group gave to a lane. ask is called once, when the copies of all tasks
+// that the lane is to take over are warm. Neither blocks.
+func (s *standbys) assign(lane int, given following, ask func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.owned[lane], s.wanted[lane] = tasks, standbys
+	s.lanes[lane] = given
+	delete(s.ask, lane)
 	for t, f := range s.running {
-		switch wanted := has(s.wanted, t); {
+		switch wanted := s.any(func(f following) bool { return f.wants(t) }); {
 		case wanted && f.dropped != nil:
 			f.dropped.Stop()
 			f.dropped = nil
@@ -95,20 +112,37 @@ func (s *standbys) assign(lane int, tasks, standbys []offsets.Task) {
 			f.dropped = time.AfterFunc(standbyGrace, func() { s.drop(f) })
 		}
 	}
-	for _, t := range standbys {
-		if s.running[t] == nil && !has(s.owned, t) && s.ctx.Err() == nil {
+	for _, t := range slices.Concat(given.standbys, given.warming) {
+		owned := s.any(func(f following) bool { return slices.Contains(f.tasks, t) })
+		if s.running[t] == nil && !owned && s.ctx.Err() == nil {
 			s.start(t)
 		}
 	}
+	if len(given.warming) > 0 {
+		s.ask[lane] = ask
+		s.askWarm()
+	}
 }
 
-func has(lanes map[int][]offsets.Task, t offsets.Task) bool {
-	for _, tasks := range lanes {
-		if slices.Contains(tasks, t) {
+func (s *standbys) any(is func(following) bool) bool {
+	for _, f := range s.lanes {
+		if is(f) {
 			return true
 		}
 	}
 	return false
+}
+
+// askWarm lets those lanes ask for a rebalance that have nothing to wait for any more. It is
+// called with mu held.
+func (s *standbys) askWarm() {
+	for lane, ask := range s.ask {
+		cold := func(t offsets.Task) bool { return s.running[t] == nil || !s.running[t].warm.Load() }
+		if !slices.ContainsFunc(s.lanes[lane].warming, cold) {
+			delete(s.ask, lane)
+			ask()
+		}
+	}
 }
 
 // start is called with mu held.
@@ -135,6 +169,7 @@ func (s *standbys) start(t offsets.Task) {
 			}
 			s.cfg.listener.warn(fmt.Sprintf("follow the state of task %s: again in %s", t, standbyRetry), err)
 			f.lag.Store(1 << 40)
+			f.warm.Store(false)
 			closeStores(f.stores)
 			f.stores = nil
 			if pause(ctx, standbyRetry) != nil {
@@ -184,6 +219,9 @@ func (s *standbys) lags() map[offsets.Task]int64 {
 	out := map[offsets.Task]int64{}
 	for t, f := range s.running {
 		out[t] = f.lag.Load()
+		if f.warm.Load() && out[t] < stillWarm {
+			out[t] = min(out[t], 1) // not what it just happens to be: a move was promised
+		}
 	}
 	return out
 }
@@ -284,6 +322,11 @@ func (s *standbys) follow(ctx context.Context, f *standby) error {
 		}
 		if err := s.catchUp(ctx, f, r); err != nil {
 			return err
+		}
+		if f.lag.Load() == 0 && !f.warm.Swap(true) {
+			s.mu.Lock()
+			s.askWarm()
+			s.mu.Unlock()
 		}
 		if !f.ready && f.lag.Load() == 0 {
 			f.ready = true

@@ -22,6 +22,7 @@ func (l *lane) tick() {
 	l.spread++
 	l.tickRetries(now)
 	l.applyIdle()
+	l.drain()
 	l.tickTime(now)
 	if c := l.coordinator(); c != nil {
 		c.tick(now.UnixMilli())
@@ -51,7 +52,7 @@ func (l *lane) applyIdle() {
 func (l *lane) tickTime(now time.Time) {
 	for _, id := range slices.Clone(l.order) {
 		t := l.tasks[id]
-		if t == nil || !t.wantTime || t.stop != nil || t.cut.last {
+		if t == nil || !t.wantTime && !t.ended() || t.stop != nil || t.cut.last {
 			continue
 		}
 		t.remind(now)
@@ -101,7 +102,7 @@ func (t *runningTask) remind(now time.Time) {
 	}
 	t.reminded = now
 	for i := range t.outputs {
-		if t.outputs[i].forgetful {
+		if out := &t.outputs[i]; out.forgetful || out.rowless && t.ended() {
 			t.outputs[i].forget()
 		}
 	}
@@ -126,14 +127,26 @@ func (a *application) wantsTime(sub int) bool {
 // forgetsTime says whether the readers of a repartition topic pass time on and keep no row
 // of what they heard: those without windows, with windows somewhere behind them.
 func (a *application) forgetsTime(uid string) bool {
+	sub, read := a.readerOf(uid)
+	return read && !a.graph.Subs[sub].HasTime && a.wantsTime(sub)
+}
+
+// keepsNoTime says whether the readers of a repartition topic keep no row of what they heard.
+func (a *application) keepsNoTime(uid string) bool {
+	sub, read := a.readerOf(uid)
+	return read && !a.graph.Subs[sub].HasTime
+}
+
+// readerOf is the sub-topology that reads a repartition topic, none if that is a loop.
+func (a *application) readerOf(uid string) (sub int, found bool) {
 	for i := range a.graph.Subs {
 		for _, in := range a.graph.Subs[i].Inputs {
 			if in.Internal && !in.Loop && in.Topic == uid {
-				return !a.graph.Subs[i].HasTime && a.wantsTime(i)
+				return i, true
 			}
 		}
 	}
-	return false
+	return 0, false
 }
 
 // trim deletes the records of repartition topics that this lane's tasks have read and

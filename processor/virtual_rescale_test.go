@@ -24,9 +24,9 @@ import (
 	"github.com/weir-stream/weir/topology/window"
 )
 
-// flow loads records while a worker runs, and gives the checkpoint of its timeline that was taken
+// amid loads records while a worker runs, and gives the checkpoint of its timeline that was taken
 // meanwhile and has the most in flight.
-func (v *virtualTally) flow(worker string, from, to int) string {
+func (v *virtualTally) amid(worker string, from, to int) string {
 	v.Helper()
 	v.start(worker, v.every(100*time.Millisecond))
 	_, err := v.completed()
@@ -61,7 +61,7 @@ func TestVirtualRescale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualTally(t)
 		v.Groups = 11
-		from := v.flow("a", 0, 600)
+		from := v.amid("a", 0, 600)
 		inFlight := int64(0)
 		for i, n := range []int{7, 2} {
 			report, err := v.rewind(processor.RewindOptions{From: from, InternalPartitions: n})
@@ -72,7 +72,7 @@ func TestVirtualRescale(t *testing.T) {
 			inFlight += report.Records
 			v.Internal, v.Timeline = int32(n), report.Timeline
 			if n == 7 {
-				from = v.flow("a", 600, 1200)
+				from = v.amid("a", 600, 1200)
 				v.must(v.audit("a"))
 				continue
 			}

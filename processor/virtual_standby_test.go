@@ -89,3 +89,44 @@ func TestVirtualStandby(t *testing.T) {
 		}
 	})
 }
+
+// A worker joins. The tasks that move to it do so when it has their state: none is restored
+// from its changelog, and nobody waits for more than the rebalance.
+func TestVirtualWarmUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		const half, whole = 600, 1500
+		b := restores{of: map[offsets.Task]processor.RestoredInfo{}}
+		v.start("a", v.plain(), processor.Warmups(1))
+		load := func(from, to int) {
+			for at := from; at < to; at += 30 {
+				if err := v.Load(v.ctx, v.brokers, at, at+30, at+30 == whole); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(200 * time.Millisecond) // virtual
+			}
+		}
+		load(0, half)
+		v.start("b", v.plain(), processor.Warmups(1), b.listen())
+		load(half, whole)
+		out, err := v.Await(v.ctx, v.brokers, whole)
+		if err == nil {
+			err = v.Check(out, whole).Err()
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, v.log)
+		}
+		if err := errors.Join(v.stop("a"), v.stop("b"), v.audit("a", "b")); err != nil {
+			t.Fatalf("%v\n%s", err, v.log)
+		}
+		got := b.bases()
+		if got["standby"] < 2 || len(got) != 1 {
+			t.Errorf("restored from %v\n%s", got, v.log)
+		}
+		for id, i := range b.of {
+			if i.Base == "standby" && i.Records > 60 {
+				t.Errorf("task %s had %d records to read", id, i.Records)
+			}
+		}
+	})
+}

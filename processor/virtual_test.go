@@ -106,6 +106,7 @@ type virtualTally struct {
 	ctx     context.Context
 	c       *kfake.Cluster
 	brokers []string
+	dial    func(context.Context, string, string) (net.Conn, error)
 	adm     *kgo.Client
 	dir     string
 	log     *lines
@@ -125,9 +126,10 @@ func newVirtualTally(t *testing.T) *virtualTally {
 	t.Cleanup(c.Close)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
-	dial := kgo.Dialer(slowly(virtualNet.DialContext))
+	slow := slowly(virtualNet.DialContext)
+	dial := kgo.Dialer(slow)
 	v := &virtualTally{
-		T: t, Tally: tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}, ctx: ctx, c: c,
+		T: t, Tally: tally.Tally{App: "virtual", Keys: 20, Groups: 5, Partitions: 3, Kafka: []kgo.Opt{dial}}, ctx: ctx, c: c, dial: slow,
 		brokers: []string{"localhost:9092", "localhost:9093", "localhost:9094"}, dir: t.TempDir(), log: new(lines),
 		stops: map[string]func() error{}, waits: map[string]func() error{},
 	}

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-stream/weir/changelog"
-	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
 )
 
@@ -90,6 +89,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	w.cfg.listener.started(w.plan.Application(), w.instance, w.cfg.lanes)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if w.cfg.checkpoints.Mode == atLeastOnce {
+		w.cfg.listener.warn("checkpoints", errAtLeastOnce)
+	}
 	w.failures = newFailures(w.cfg, stop)
 	w.uploads = newUploads(w.cfg, app)
 	w.control = newControlTail(w.cfg, app, w.uploads.decided, func() {
@@ -168,7 +170,10 @@ func (w *Worker) balancerConfig(app *application, db *changelog.DB, lane int, l 
 		Refused:     func(err error) { l().inbox.push(groupRefused{err}) },
 		Rebalance:   func(string) { l().inbox.push(rebalanceAsked{}) },
 		Standbys:    w.cfg.standbys,
-		Follow:      func(tasks, standbys []offsets.Task) { w.standbys.assign(lane, tasks, standbys) },
+		Warmups:     w.cfg.warmupsOf(),
+		Follow: func(f following) {
+			w.standbys.assign(lane, f, func() { l().inbox.push(rebalanceAsked{}) })
+		},
 	}
 }
 

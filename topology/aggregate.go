@@ -82,7 +82,10 @@ func aggregate[K, V, G, A any](g grouping[K, V, G], kind, uid string, c codec.Co
 	n.setUID(uid)
 	n.needKey(g.k == nil, g.parent())
 	n.stateful, n.KeyCodec, n.ValueCodec = true, codecName(g.k), codecName(c)
-	n.store = &task.StoreSpec{UID: uid, Kind: task.StoreKeyed, KeyCodec: n.KeyCodec, ValueCodec: n.ValueCodec, InMemory: s.inMemory, Place: placing(g.k)}
+	n.store = &task.StoreSpec{
+		UID: uid, Kind: task.StoreKeyed, KeyCodec: n.KeyCodec, ValueCodec: n.ValueCodec,
+		KeySchema: codec.Schema(g.k), ValueSchema: codec.Schema(c), InMemory: s.inMemory, Place: placing(g.k),
+	}
 	uses(n.vertex, changelogOf(uid, true), g.k)
 	uses(n.vertex, changelogOf(uid, false), c)
 	if g.stream != nil {

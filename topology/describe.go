@@ -37,6 +37,8 @@ type StoreDescription struct {
 	Kind        string `json:"kind"`
 	KeyCodec    string `json:"key_codec"`
 	ValueCodec  string `json:"value_codec"`
+	KeySchema   string `json:"key_schema,omitempty"` // of codecs that have one; not part of the fingerprint
+	ValueSchema string `json:"value_schema,omitempty"`
 	WindowMS    int64  `json:"window_ms,omitempty"`
 	RetentionMS int64  `json:"retention_ms,omitempty"`
 	InMemory    bool   `json:"in_memory,omitempty"` // not part of the fingerprint
@@ -44,12 +46,14 @@ type StoreDescription struct {
 
 // OutputDescription is a topic that a sub-topology writes.
 type OutputDescription struct {
-	Topic      string `json:"topic"` // the uid, if internal
-	Internal   bool   `json:"internal,omitempty"`
-	Loop       bool   `json:"loop,omitempty"`
-	KeyCodec   string `json:"key_codec"`
-	ValueCodec string `json:"value_codec"`
-	Partitions int    `json:"partitions,omitempty"`
+	Topic       string `json:"topic"` // the uid, if internal
+	Internal    bool   `json:"internal,omitempty"`
+	Loop        bool   `json:"loop,omitempty"`
+	KeyCodec    string `json:"key_codec"`
+	ValueCodec  string `json:"value_codec"`
+	KeySchema   string `json:"key_schema,omitempty"` // not part of the fingerprint
+	ValueSchema string `json:"value_schema,omitempty"`
+	Partitions  int    `json:"partitions,omitempty"`
 }
 
 // NodeDescription is an operator.
@@ -76,13 +80,14 @@ func (p *Plan) Describe() Description {
 		}
 		for _, st := range s.Stores {
 			sub.Stores = append(sub.Stores, StoreDescription{
-				UID: st.UID, Kind: st.Kind, KeyCodec: st.KeyCodec, ValueCodec: st.ValueCodec,
+				UID: st.UID, Kind: st.Kind, KeyCodec: st.KeyCodec, ValueCodec: st.ValueCodec, KeySchema: st.KeySchema, ValueSchema: st.ValueSchema,
 				WindowMS: ms(st.Window), RetentionMS: ms(st.Retention), InMemory: st.InMemory,
 			})
 		}
 		for _, o := range s.Outputs {
 			sub.Outputs = append(sub.Outputs, OutputDescription{
-				Topic: o.Topic, Internal: o.Internal, Loop: o.Loop, KeyCodec: o.KeyCodec, ValueCodec: o.ValueCodec, Partitions: o.Partitions,
+				Topic: o.Topic, Internal: o.Internal, Loop: o.Loop, KeyCodec: o.KeyCodec, ValueCodec: o.ValueCodec,
+				KeySchema: o.KeySchema, ValueSchema: o.ValueSchema, Partitions: o.Partitions,
 			})
 		}
 		for i := range p.graph.Nodes {

@@ -69,6 +69,7 @@ func (s Stream[K, V]) ToLoop(l Loop[K, V], opts ...SinkOption) {
 	}
 	n.outputs = []task.Output{{
 		Topic: n.UID, Internal: true, Loop: true, Partitions: l.s.partitions, KeyCodec: n.KeyCodec, ValueCodec: n.ValueCodec,
+		KeySchema: codec.Schema(l.k), ValueSchema: codec.Schema(l.v),
 	}}
 	if !s.b.built {
 		l.n.Inputs = append(l.n.Inputs, n.ID)

@@ -48,6 +48,7 @@ func throughTopic[K, V any](b *Builder, w *vertex, kc codec.Codec[K], vc codec.C
 	w.Name, w.KeyCodec, w.ValueCodec = s.name, codecName(kc), codecName(vc)
 	w.outputs = []task.Output{{
 		Topic: w.UID, Internal: true, Partitions: s.partitions, KeyCodec: w.KeyCodec, ValueCodec: w.ValueCodec,
+		KeySchema: codec.Schema(kc), ValueSchema: codec.Schema(vc),
 	}}
 	w.needPartitions(s)
 	r := newNode[K, V](b, "from-"+w.Kind, s, w)

@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 
+	"github.com/weir-stream/weir/topology/codec"
 	"github.com/weir-stream/weir/topology/task"
 )
 
@@ -83,7 +84,9 @@ func (v *vertex) setTopic(name string, key, value interface{ Name() string }) {
 
 // writes describes one topic of a sink.
 func writes[K, V any](v *vertex, t Topic[K, V]) {
-	v.outputs = append(v.outputs, task.Output{Topic: t.name, KeyCodec: codecName(t.key), ValueCodec: codecName(t.value)})
+	v.outputs = append(v.outputs, task.Output{
+		Topic: t.name, KeyCodec: codecName(t.key), ValueCodec: codecName(t.value), KeySchema: codec.Schema(t.key), ValueSchema: codec.Schema(t.value),
+	})
 	uses(v, sinkOf(t.name, v.ID, true), t.key)
 	uses(v, sinkOf(t.name, v.ID, false), t.value)
 }

@@ -31,6 +31,9 @@ func (c windowedKey[K]) Name() string { return "windowed " + c.key.Name() }
 
 func (c windowedKey[K]) Check() error { return codec.Check(c.key) }
 
+// Schema is that of the key within.
+func (c windowedKey[K]) Schema() string { return codec.Schema(c.key) }
+
 func (c windowedKey[K]) ForTopic(ctx context.Context, topic string, key bool) (codec.Codec[Windowed[K]], error) {
 	bound, err := codec.ForTopic(ctx, c.key, topic, key)
 	return windowedKey[K]{bound}, err

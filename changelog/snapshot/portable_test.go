@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/linkedin/goavro/v2"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
@@ -81,6 +83,32 @@ func (r foreignReader) bytes(v any) string {
 	return string(b)
 }
 
+// rows are those of a store, and the first header.
+func (r foreignReader) rows(store map[string]any) (head map[string]any, rows map[string]string, objects int) {
+	r.t.Helper()
+	rows = map[string]string{}
+	for _, l := range store["layers"].([]any) {
+		for _, o := range l.(map[string]any)["objects"].([]any) {
+			lines := r.lines(o.(map[string]any)["name"].(string))
+			body, foot := lines[1:len(lines)-1], lines[len(lines)-1]
+			if head == nil {
+				head = lines[0]
+			}
+			objects++
+			if foot["entries"] != float64(len(body)) {
+				r.t.Errorf("footer %v of %d rows", foot, len(body))
+			}
+			for _, row := range body {
+				rows[r.bytes(row["key"])] = r.bytes(row["value"])
+			}
+		}
+	}
+	return head, rows, objects
+}
+
+// orderSchema is what a codec of topology/avro puts into a savepoint.
+const orderSchema = `{"type":"record","name":"Order","fields":[{"name":"customer","type":"string"},{"name":"cents","type":"long"}]}`
+
 func TestPortableSavepointIsReadWithoutWeir(t *testing.T) {
 	for _, compression := range []snapshot.Compression{snapshot.Zstd, snapshot.None} {
 		dir := t.TempDir()
@@ -106,6 +134,23 @@ func TestPortableSavepointIsReadWithoutWeir(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		of.UID, of.Codecs = "orders", &snapshot.Codecs{Store: "window", Key: "string", Value: "avro", ValueSchema: orderSchema}
+		orders, err := b.WriteRows(t.Context(), of, func(put func(key, value []byte, deleted bool) error) error {
+			c, err := goavro.NewCodec(orderSchema)
+			if err != nil {
+				return err
+			}
+			value, err := c.BinaryFromNative(nil, map[string]any{"customer": "ann", "cents": int64(1250)})
+			if err != nil {
+				return err
+			}
+			key := binary.BigEndian.AppendUint64([]byte{1}, uint64(1700000000000)^1<<63)
+			return put(append(key, "be"...), value, false)
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		windowed := of.Codecs
 		of.UID, of.Content, of.Since, of.Codecs = "by-word", snapshot.Records, 4000, nil
 		part, err := b.WriteRecords(t.Context(), of, func(put func(*snapshot.Record) error) error {
 			return put(&snapshot.Record{Offset: 4100, Timestamp: 1700000000000, Key: []byte("be"), Headers: []snapshot.RecordHeader{{Key: "weir", Value: []byte{1, 0}}, {Key: "\xff"}}})
@@ -117,7 +162,10 @@ func TestPortableSavepointIsReadWithoutWeir(t *testing.T) {
 			Kind: snapshot.Savepoint, Format: snapshot.Portable, Application: "word-count", Timeline: 1, Cut: 9, InternalPartitions: 1,
 			Tasks: []snapshot.TaskState{{
 				Task: of.Task, Epoch: of.Epoch,
-				Stores: []snapshot.StoreState{{UID: "counts", End: 4200, Codecs: &snapshot.Codecs{Store: "keyed", Key: "string", Value: "int64"}, Layers: []snapshot.Layer{layer}}},
+				Stores: []snapshot.StoreState{
+					{UID: "counts", End: 4200, Codecs: &snapshot.Codecs{Store: "keyed", Key: "string", Value: "int64"}, Layers: []snapshot.Layer{layer}},
+					{UID: "orders", End: 4200, Codecs: windowed, Layers: []snapshot.Layer{orders}},
+				},
 			}},
 			InFlight: []snapshot.InFlight{part},
 		})
@@ -137,28 +185,42 @@ func TestPortableSavepointIsReadWithoutWeir(t *testing.T) {
 		if m["format"] != "portable" || m["kind"] != "savepoint" {
 			t.Fatalf("%v", m)
 		}
-		got := map[string]string{}
-		objects := 0
-		store := m["tasks"].([]any)[0].(map[string]any)["stores"].([]any)[0].(map[string]any)
-		for _, l := range store["layers"].([]any) {
-			for _, o := range l.(map[string]any)["objects"].([]any) {
-				objects++
-				lines := r.lines(o.(map[string]any)["name"].(string))
-				head, rows, foot := lines[0], lines[1:len(lines)-1], lines[len(lines)-1]
-				if head["uid"] != "counts" || head["content"] != "full" || head["codecs"].(map[string]any)["value"] != "int64" {
-					t.Errorf("header %v", head)
-				}
-				if foot["entries"] != float64(len(rows)) {
-					t.Errorf("footer %v of %d rows", foot, len(rows))
-				}
-				for _, row := range rows {
-					got[r.bytes(row["key"])] = r.bytes(row["value"])
-				}
-			}
+		stores := m["tasks"].([]any)[0].(map[string]any)["stores"].([]any)
+		head, got, objects := r.rows(stores[0].(map[string]any))
+		if head["uid"] != "counts" || head["content"] != "full" || head["codecs"].(map[string]any)["value"] != "int64" {
+			t.Errorf("header %v", head)
 		}
 		if !maps.Equal(got, words) || objects < 2 {
 			t.Errorf("%q in %d objects", got, objects)
 		}
+
+		// The value of a codec with a schema, by what the savepoint says alone: in the manifest, and in the object.
+		head, orderRows, _ := r.rows(stores[1].(map[string]any))
+		for _, says := range []any{stores[1].(map[string]any)["codecs"], head["codecs"]} {
+			codecs := says.(map[string]any)
+			if codecs["store"] != "window" || codecs["value"] != "avro" {
+				t.Fatalf("codecs %v", codecs)
+			}
+			avro, err := goavro.NewCodec(codecs["valueSchema"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(orderRows) != 1 {
+				t.Fatalf("%q", orderRows)
+			}
+			for key, value := range orderRows {
+				native, rest, err := avro.NativeFromBinary([]byte(value))
+				if err != nil || len(rest) > 0 {
+					t.Fatal(rest, err)
+				}
+				order := native.(map[string]any)
+				start := int64(binary.BigEndian.Uint64([]byte(key[1:9])) ^ 1<<63)
+				if order["customer"] != "ann" || order["cents"] != int64(1250) || start != 1700000000000 || key[9:] != "be" {
+					t.Errorf("%v of %q in the window from %d", order, key[9:], start)
+				}
+			}
+		}
+
 		object := m["inFlight"].([]any)[0].(map[string]any)["objects"].([]any)[0].(map[string]any)
 		record := r.lines(object["name"].(string))[1]
 		headers := record["headers"].([]any)

@@ -97,9 +97,13 @@ func TestBenchRun(t *testing.T) {
 	bench(cli.ExitDone, "load", "--topic", "in", "--records", "20000", "--keys", "300", "--partitions", "2")
 	for _, w := range workloads {
 		got := bench(cli.ExitDone, "worker", "--workload", w, "--app", "bench-"+w, "--in", "in", "--out", "out-"+w, "--state-dir", t.TempDir(), "--instance", "w", "--until-idle", "1s")
-		if got["records"] != 20_000.0 || got["aborts"] != 0.0 || got["commits"].(float64) < 1 || got["cpu_seconds"].(float64) <= 0 || got["max_rss_bytes"].(float64) < 1<<20 || len(got) != 12 ||
+		if got["records"] != 20_000.0 || got["aborts"] != 0.0 || got["commits"].(float64) < 1 || got["cpu_seconds"].(float64) <= 0 || got["max_rss_bytes"].(float64) < 1<<20 || len(got) != 13 ||
 			got["ready_seconds"].(float64) <= 0 || got["restored_seconds"].(float64) <= 0 || got["first_commit_seconds"].(float64) <= got["ready_seconds"].(float64) {
 			t.Errorf("%s: %v", w, got)
+		}
+		ends := got["epochs"].(map[string]any)["plain"].(map[string]any)
+		if ends["n"] != got["commits"] || ends["max"].(float64) <= 0 || ends["p50"].(float64) > ends["max"].(float64) {
+			t.Errorf("%s: ends of epochs %v", w, ends)
 		}
 		if got := bench(cli.ExitDone, "verify", "--workload", w, "--in", "in", "--out", "out-"+w); got["seen"] != 20_000.0 || got["records"] != 20_000.0 {
 			t.Errorf("%s: %v", w, got)

@@ -9,57 +9,22 @@ import (
 
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/admin"
-	"github.com/weir-stream/weir/processor/cli"
 	"github.com/weir-stream/weir/topology"
 )
 
-// administer makes a client for an application, after a broker has answered.
-func administer(ctx context.Context, c *cli.Connection, application string) (*admin.Client, error) {
-	cl, err := connect(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	cl.Close()
-	of, err := c.Kafka()
-	if err != nil {
-		return nil, err
-	}
-	return admin.New(application, of...)
-}
-
 func newDescribe() *cobra.Command {
-	var (
-		c      cli.Connection
-		asJSON bool
-	)
-	cmd := &cobra.Command{
+	return ofApplication(&cobra.Command{
 		Use:   "describe APPLICATION",
 		Short: "Show the plan that an application was born with",
 		Long: `Show the plan that an application was born with, and the partition counts that were decided then, as its
 control topic has them. The plan of a program, which may be newer: <program> describe.`,
-		Args: cobra.ExactArgs(1),
-		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
-			ctx, stop := cli.Signals(cmd.Context())
-			defer stop()
-			cl, err := administer(ctx, &c, args[0])
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			b, err := cl.Birth(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return cli.JSON(cmd.OutOrStdout(), b)
-			}
-			showBirth(cmd.OutOrStdout(), b)
-			return nil
-		}),
-	}
-	c.Flags(cmd.Flags())
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, cl *admin.Client, out output) error {
+		b, err := cl.Birth(ctx)
+		if err != nil {
+			return err
+		}
+		return out.show(b, func(w io.Writer) { showBirth(w, b) })
+	})
 }
 
 func showBirth(w io.Writer, b admin.Birth) {

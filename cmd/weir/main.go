@@ -37,7 +37,7 @@ Exit codes: 0 done, and all is well; 1 done, and something is wrong; 2 the comma
 	root.AddCommand(
 		newDemo(), newDemoWorker(),
 		newBroker(), newSend(), newTail(),
-		newDoctor(), newStatus(), newDescribe(), newSavepoint(), newStop(),
+		newDoctor(), newStatus(), newDescribe(), newCheckpoint(), newSavepoint(), newState(), newStop(),
 		newBench(), newVersion(),
 	)
 	return root

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,17 +33,14 @@ and moved. It is yours: no retention deletes it.`,
 // savepointFlags are what trigger and stop have in common.
 type savepointFlags struct {
 	path, format, id string
-	timeout          time.Duration
+	timeoutFlag
 }
 
 func (f *savepointFlags) add(cmd *cobra.Command, id string) {
+	f.timeoutFlag.add(cmd)
 	cmd.Flags().StringVar(&f.path, "path", "", "directory, from the root, or URL of an object store that all workers see under this name, and where no other savepoint lies; default: the workers' place for savepoints")
 	cmd.Flags().StringVar(&f.format, "format", "", "native, or portable: lines of JSON, for programs that are not weir; default: native")
 	cmd.Flags().StringVar(&f.id, "id", "", id)
-}
-
-func (f *savepointFlags) addTimeout(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "how long to wait; what was asked for goes on; default: as long as it takes")
 }
 
 func (f *savepointFlags) options() (admin.SavepointOptions, error) {
@@ -54,9 +50,16 @@ func (f *savepointFlags) options() (admin.SavepointOptions, error) {
 	return admin.SavepointOptions{ID: f.id, Path: f.path, Format: f.format}, nil
 }
 
+// timeoutFlag is how long a command waits.
+type timeoutFlag struct{ timeout time.Duration }
+
+func (f *timeoutFlag) add(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "how long to wait; what was asked for goes on; default: as long as it takes")
+}
+
 var errNotInTime = errors.New("not over within --timeout")
 
-func (f *savepointFlags) context(ctx context.Context) (context.Context, context.CancelFunc) {
+func (f *timeoutFlag) context(ctx context.Context) (context.Context, context.CancelFunc) {
 	if f.timeout > 0 {
 		return context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("%w %s", errNotInTime, f.timeout))
 	}
@@ -65,11 +68,10 @@ func (f *savepointFlags) context(ctx context.Context) (context.Context, context.
 
 func newSavepointTrigger() *cobra.Command {
 	var (
-		c                cli.Connection
-		f                savepointFlags
-		detached, asJSON bool
+		f        savepointFlags
+		detached bool
 	)
-	cmd := &cobra.Command{
+	cmd := ofApplication(&cobra.Command{
 		Use:   "trigger APPLICATION",
 		Short: "Take a savepoint of a running application",
 		Long: `Take a savepoint of a running application. Records are processed meanwhile. The request is a record in the
@@ -79,43 +81,33 @@ The id names the request: with the same one no second savepoint is taken, and th
 a script that does not know whether it has asked may ask again.
 
 The exit code is 3 if the savepoint was declined; the application goes on as if nobody had asked.`,
-		Args: cobra.ExactArgs(1),
-		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
-			o, err := f.options()
-			if err != nil {
-				return err
-			}
-			ctx, stop := cli.Signals(cmd.Context())
-			defer stop()
-			cl, err := administer(ctx, &c, args[0])
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			s, err := cl.RequestSavepoint(ctx, o)
-			if err == nil && !detached {
-				p := newProgress(cmd.ErrOrStderr())
-				ctx, end := f.context(ctx)
-				s, err = cl.AwaitSavepoint(ctx, s.ID, p.savepoint)
-				end()
-				p.end()
-			}
-			if err != nil && !errors.Is(err, admin.ErrDeclined) {
-				return err
-			}
-			if asJSON {
-				err = errors.Join(cli.JSON(cmd.OutOrStdout(), s), err)
-			} else if err == nil {
-				showSavepoint(cmd.OutOrStdout(), s)
-			}
+		PreRunE: cli.Action(func(*cobra.Command, []string) error {
+			_, err := f.options()
 			return err
 		}),
-	}
+	}, func(ctx context.Context, cl *admin.Client, out output) error {
+		o, err := f.options()
+		if err != nil {
+			return err
+		}
+		s, err := cl.RequestSavepoint(ctx, o)
+		if err == nil && !detached {
+			ctx, end := f.context(ctx)
+			defer end()
+			s, err = cl.AwaitSavepoint(ctx, s.ID, out.progress.savepoint)
+			out.progress.end()
+		}
+		if err != nil && !errors.Is(err, admin.ErrDeclined) {
+			return err
+		}
+		return errors.Join(out.show(s, func(w io.Writer) {
+			if err == nil {
+				showSavepoint(w, s)
+			}
+		}), err)
+	})
 	f.add(cmd, "name of the request, of a-z, 0-9 and -; default: a new one")
 	cmd.Flags().BoolVar(&detached, "detached", false, "do not wait; weir savepoint list shows what became of it")
-	f.addTimeout(cmd)
-	c.Flags(cmd.Flags())
-	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
@@ -127,43 +119,5 @@ func showSavepoint(w io.Writer, s admin.Savepoint) {
 		fmt.Fprintf(w, "savepoint %s was declined (%s): %s\n", s.ID, s.Reason, s.Why)
 	default:
 		fmt.Fprintf(w, "savepoint %s is %s\n", s.ID, s.State)
-	}
-}
-
-// progress shows on a terminal how far something is, in one line.
-type progress struct {
-	w     io.Writer
-	shown int // bytes of the line
-}
-
-func newProgress(w io.Writer) *progress {
-	if !cli.IsTerminal(w) {
-		w = io.Discard
-	}
-	return &progress{w: w}
-}
-
-func (p *progress) line(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	fmt.Fprintf(p.w, "\r%s%s", text, strings.Repeat(" ", max(p.shown-len(text), 0)))
-	p.shown = len(text)
-}
-
-// end clears the line.
-func (p *progress) end() {
-	if p.shown > 0 {
-		fmt.Fprintf(p.w, "\r%s\r", strings.Repeat(" ", p.shown))
-		p.shown = 0
-	}
-}
-
-func (p *progress) savepoint(s admin.SavepointProgress) {
-	switch {
-	case s.State == admin.SavepointRequested:
-		p.line("savepoint %s waits for its turn", s.ID)
-	case s.Uploaded < s.Tasks:
-		p.line("savepoint %s, cut %d: %d of %d tasks have taken it, %d have written their state", s.ID, s.Cut, s.Taken, s.Tasks, s.Uploaded)
-	default:
-		p.line("savepoint %s, cut %d: what is in flight is copied", s.ID, s.Cut)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,38 +15,18 @@ import (
 )
 
 func newSavepointList() *cobra.Command {
-	var (
-		c      cli.Connection
-		asJSON bool
-	)
-	cmd := &cobra.Command{
+	return ofApplication(&cobra.Command{
 		Use:   "list APPLICATION",
 		Short: "Show the savepoints that were asked for, and what became of them",
 		Long: `Show the savepoints that were asked for, and what became of them, as the application's control topic says.
 Whether their files still lie where they were written is not looked at: see weir savepoint inspect.`,
-		Args: cobra.ExactArgs(1),
-		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
-			ctx, stop := cli.Signals(cmd.Context())
-			defer stop()
-			cl, err := administer(ctx, &c, args[0])
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			all, err := cl.Savepoints(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return cli.JSON(cmd.OutOrStdout(), all)
-			}
-			showSavepoints(cmd.OutOrStdout(), all)
-			return nil
-		}),
-	}
-	c.Flags(cmd.Flags())
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, cl *admin.Client, out output) error {
+		all, err := cl.Savepoints(ctx)
+		if err != nil {
+			return err
+		}
+		return out.show(all, func(w io.Writer) { showSavepoints(w, all) })
+	})
 }
 
 func showSavepoints(w io.Writer, all []admin.Savepoint) {

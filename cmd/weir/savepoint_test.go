@@ -15,7 +15,7 @@ import (
 )
 
 // startRekey runs a worker of an application with state and a repartition topic; its end is in the channel.
-func startRekey(t *testing.T, ctx context.Context, broker string) <-chan error {
+func startRekey(t *testing.T, ctx context.Context, broker string, more ...processor.Option) <-chan error {
 	t.Helper()
 	plan, err := workloadPlan("rekey", "bench", "in", "out", minRowBytes)
 	if err != nil {
@@ -23,8 +23,10 @@ func startRekey(t *testing.T, ctx context.Context, broker string) <-chan error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- processor.Run(ctx, plan, processor.Brokers(broker), processor.StateDir(t.TempDir()), processor.InstanceID("w1"), processor.Lanes(1),
-			processor.CommitInterval(20*time.Millisecond))
+		done <- processor.Run(ctx, plan, append([]processor.Option{
+			processor.Brokers(broker), processor.StateDir(t.TempDir()), processor.InstanceID("w1"), processor.Lanes(1),
+			processor.CommitInterval(20 * time.Millisecond),
+		}, more...)...)
 	}()
 	return done
 }

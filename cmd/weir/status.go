@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -16,49 +17,31 @@ import (
 )
 
 func newStatus() *cobra.Command {
-	var (
-		c      cli.Connection
-		asJSON bool
-	)
-	cmd := &cobra.Command{
+	return ofApplication(&cobra.Command{
 		Use:   "status APPLICATION",
 		Short: "Show tasks, owners, lag, age of commits, and what holds time back",
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
-records a worker without local state would read to rebuild theirs, which workers follow it to take over, and how checkpoints are. A restore that lasts longer than a second shows
-how far it is, and a task that failed and waits for its next try the cause and when that is.
+records a worker without local state would read to rebuild theirs, which workers follow it to take over, and how
+checkpoints are: the newest one, how far the next one is, and why the last one that failed did. A restore that lasts
+longer than a second shows how far it is, and a task that failed and waits for its next try the cause and when that
+is.
 
 It is what the last commits say. The exit code is 1 if no worker runs, a task is nobody's or waits after a failure,
 or the group is rebalancing.`,
-		Args: cobra.ExactArgs(1),
-		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
-			ctx, stop := cli.Signals(cmd.Context())
-			defer stop()
-			cl, err := administer(ctx, &c, args[0])
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			s, err := cl.Status(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				if err := cli.JSON(cmd.OutOrStdout(), s); err != nil {
-					return err
-				}
-			} else {
-				showStatus(cmd.OutOrStdout(), s, time.Now())
-			}
-			if len(s.Problems) > 0 {
-				return &cli.Finding{}
-			}
-			return nil
-		}),
-	}
-	c.Flags(cmd.Flags())
-	jsonFlag(cmd, &asJSON)
-	return cmd
+	}, func(ctx context.Context, cl *admin.Client, out output) error {
+		s, err := cl.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if err := out.show(s, func(w io.Writer) { showStatus(w, s, time.Now()) }); err != nil {
+			return err
+		}
+		if len(s.Problems) > 0 {
+			return &cli.Finding{}
+		}
+		return nil
+	})
 }
 
 func showStatus(w io.Writer, s admin.Status, now time.Time) {
@@ -120,33 +103,38 @@ func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
 	fmt.Fprintln(w)
 	if n := len(c.Kept); n > 0 {
 		k := c.Kept[n-1]
-		fmt.Fprintf(w, "checkpoint %d was completed %s ago, in %s; %d kept\n", k.ID, age(now.Sub(*k.Completed)), age(k.Completed.Sub(k.Triggered)), n)
+		fmt.Fprintf(w, "checkpoint %d was completed %s ago, in %s, %s; %d kept\n", k.ID, age(now.Sub(*k.Ended)), age(k.Took()), size(k), n)
 	}
 	if r := c.Running; r != nil {
-		fmt.Fprintf(w, "%s %d is being taken since %s\n", r.Kind, r.ID, age(now.Sub(r.Triggered)))
+		fmt.Fprintf(w, "%s %d is being taken since %s: %s\n", r.Kind, r.ID, age(now.Sub(r.Triggered)), partsText(r.Parts))
 	}
 	if d := c.Declined; d != nil {
-		fmt.Fprintf(w, "%s %d was given up %s ago: %s", d.Kind, d.ID, age(now.Sub(d.At)), d.Reason)
-		if d.Why != "" {
-			fmt.Fprintf(w, ": %s", d.Why)
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "%s %d was given up %s ago: %s\n", d.Kind, d.ID, age(now.Sub(*d.Ended)), becauseOf(*d))
+	}
+	if c.Failures > 0 {
+		fmt.Fprintf(w, "%d checkpoints in a row have failed\n", c.Failures)
 	}
 }
 
 // showStandbys says which workers follow the state of which tasks.
 func showStandbys(w io.Writer, s admin.Status) {
-	follows := map[string][]string{}
+	follows, gets := map[string][]string{}, map[string][]string{}
 	for _, task := range s.Tasks {
+		if to := task.MovesTo; to != "" {
+			gets[to] = append(gets[to], task.Task)
+		}
 		for _, worker := range task.Standbys {
 			follows[worker] = append(follows[worker], task.Task)
 		}
 	}
-	for i, worker := range slices.Sorted(maps.Keys(follows)) {
-		if i == 0 {
-			fmt.Fprintln(w)
-		}
+	if len(follows)+len(gets) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, worker := range slices.Sorted(maps.Keys(follows)) {
 		fmt.Fprintf(w, "%s follows the state of %s\n", worker, strings.Join(follows[worker], " "))
+	}
+	for _, worker := range slices.Sorted(maps.Keys(gets)) {
+		fmt.Fprintf(w, "%s is to take over %s, and gets the state first\n", worker, strings.Join(gets[worker], " "))
 	}
 }
 
@@ -160,6 +148,9 @@ func held(by string) string {
 func moment(t *admin.Time) string {
 	if t == nil {
 		return "unknown"
+	}
+	if t.Ended() {
+		return "the end"
 	}
 	return t.Format("2006-01-02T15:04:05.000Z")
 }

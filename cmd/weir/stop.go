@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +18,7 @@ func newStop() *cobra.Command {
 		c                 cli.Connection
 		f                 savepointFlags
 		savepoint, asJSON bool
+		drain, yes        bool
 	)
 	cmd := &cobra.Command{
 		Use:   "stop APPLICATION",
@@ -25,11 +29,21 @@ SIGTERM, with exit code 0, and leaves the group.
 With --savepoint a savepoint is taken first, and no task processes anything behind it: what is in the savepoint is
 what the application has done. When it is declined the application goes on, and the exit code is 3.
 
+With --drain time is brought to its end before: nothing more is read from the sources, all windows fire, through
+all tasks, and then the savepoint is taken, also without --savepoint. This is final. Windows that were not full
+have fired; whoever goes on from the savepoint has them fire again, for the records that come later alone. A drain
+cannot be taken back: it goes on when this command ends, and when workers are started again, until its savepoint is
+complete; then the application is started only with --from. It asks before, or takes --yes for the answer.
+
 The workers that run now are meant. Whoever starts the program again starts the application again, where it was;
 nothing has to be taken back. Tell a supervisor that starts it again by itself before, such as a deployment: scale
 it to 0.`,
 		Args: cobra.ExactArgs(1),
 		RunE: cli.Action(func(cmd *cobra.Command, args []string) error {
+			savepoint = savepoint || drain
+			if yes && !drain {
+				return cli.Usagef("--yes is of --drain")
+			}
 			if !savepoint && (f.path != "" || f.format != "" || f.id != "") {
 				return cli.Usagef("--path, --format and --id are of --savepoint")
 			}
@@ -39,7 +53,12 @@ it to 0.`,
 				if err != nil {
 					return err
 				}
-				o.Savepoint = &s
+				o.Savepoint, o.Drain = &s, drain
+			}
+			if drain && !yes {
+				if err := confirmDrain(cmd, args[0]); err != nil {
+					return err
+				}
 			}
 			ctx, stop := cli.Signals(cmd.Context())
 			defer stop()
@@ -77,9 +96,27 @@ it to 0.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&savepoint, "savepoint", false, "take a savepoint, and stop with it")
+	cmd.Flags().BoolVar(&drain, "drain", false, "bring time to its end before the savepoint, so that all windows fire; final")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask whether --drain is meant")
 	f.add(cmd, "name of the savepoint's request, of a-z, 0-9 and -; default: a new one")
-	f.addTimeout(cmd)
 	c.Flags(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
+
+// confirmDrain asks a person whether a drain is meant. Where nobody can answer, --yes is
+// needed.
+func confirmDrain(cmd *cobra.Command, application string) error {
+	in, ok := cmd.InOrStdin().(io.Writer)
+	if !ok || !cli.IsTerminal(in) {
+		return cli.Usagef("--drain is final: windows that are not full fire, and %s reads nothing more; --yes says that this is meant", application)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "A drain is final: windows of %s that are not full fire, it reads nothing more, and it is started again only with --from.\nGo on? Type the name of the application: ", application)
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if strings.TrimSpace(line) != application {
+		return errors.Join(errNotConfirmed, err)
+	}
+	return nil
+}
+
+var errNotConfirmed = errors.New("not confirmed: nothing was done")

@@ -89,9 +89,10 @@ func (r *run) feed(from, to int) (wait func()) {
 	go func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for ; from < to; from += 100 {
+		few := max(100, (to-from)/500) // so that it ends within some seconds
+		for ; from < to; from += few {
 			r.loading.Lock()
-			err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, min(from+100, to), false)
+			err := r.tally.Load(r.ctx, r.cluster.Addrs(), from, min(from+few, to), false)
 			r.loading.Unlock()
 			if err != nil {
 				done <- err

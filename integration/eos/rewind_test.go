@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -99,10 +100,19 @@ func (r *run) checkRewound(n int, prior tally.Outputs, ends map[tally.Partition]
 // What a rewind of an application in full flight leaves, on a real Kafka: its workers stop by
 // themselves, it is killed in the middle of copying and run again, by two workers at once; it
 // goes back once more; and a fork runs beside it. All counts are exact.
-func TestRewind(t *testing.T) {
-	const all = 50_000
+func TestRewind(t *testing.T) { rewinds(t, 50_000, 3*time.Minute) }
+
+// The same with a million records.
+func TestChaosRewind(t *testing.T) {
+	if os.Getenv("WEIR_CHAOS") == "" {
+		t.Skip("WEIR_CHAOS is not set: make chaos D=5m")
+	}
+	rewinds(t, 1_000_000, 20*time.Minute)
+}
+
+func rewinds(t *testing.T, all int, patience time.Duration) {
 	r := newRun(t, kafkatest.Shared(t), 1)
-	r.patience(3 * time.Minute)
+	r.patience(patience)
 	r.tally.Keys = 1000
 	short := []string{"-retained", "1000", "-transaction", "2s"}
 	a := r.start("a", "", short...)

@@ -147,10 +147,26 @@ func (t Tally) await(ctx context.Context, brokers []string, missing func(Outputs
 //	I1, I3, I5  per key: (1,1) (2,2) ... in order, without gap or repeat
 //	I2          the last update of each key and group counts all its records
 //	I9          each window once, with its exact number
-func (t Tally) Check(out Outputs, n int) *Report {
+func (t Tally) Check(out Outputs, n int) *Report { return t.compare(out, t.closedForm(n)) }
+
+// form is the last update of each key and group, and the number of each window.
+type form struct {
+	keys, groups map[string]Pair
+	windows      map[string]int64
+}
+
+func newForm() form { return form{map[string]Pair{}, map[string]Pair{}, map[string]int64{}} }
+
+// add is one more record of the input.
+func (f form) add(key, group string, value int64, at time.Time) {
+	f.keys[key] = Pair{f.keys[key].N + 1, value}
+	f.groups[group] = Pair{f.groups[group].N + 1, f.groups[group].Value + value}
+	f.windows[windowName(group, at.Truncate(WindowSize))]++
+}
+
+func (t Tally) compare(out Outputs, want form) *Report {
 	r := &Report{Seen: len(out.Seen), Groups: len(out.Groups), Windows: len(out.Windows)}
 	perKey := map[string]int64{}
-	want, wantGroup, wantWindow := t.closedForm(n)
 	for _, rec := range out.Seen {
 		k := string(rec.Key)
 		p, err := pairCodec{}.Decode(rec.Value)
@@ -166,7 +182,7 @@ func (t Tally) Check(out Outputs, n int) *Report {
 		}
 		perKey[k] = p.N
 	}
-	for k, w := range want {
+	for k, w := range want.keys {
 		if perKey[k] != w.N {
 			r.add("I2 seen: key %s ends at %d, want %d", k, perKey[k], w.N)
 		}
@@ -184,7 +200,7 @@ func (t Tally) Check(out Outputs, n int) *Report {
 		}
 		groups[k] = p
 	}
-	for k, w := range wantGroup {
+	for k, w := range want.groups {
 		if groups[k] != w {
 			r.add("I2 groups: %s ends at %+v, want %+v", k, groups[k], w)
 		}
@@ -202,35 +218,31 @@ func (t Tally) Check(out Outputs, n int) *Report {
 		}
 		windows[name] = int64(binary.BigEndian.Uint64(rec.Value))
 	}
-	for name, w := range wantWindow {
+	for name, w := range want.windows {
 		if windows[name] != w {
 			r.add("I9 window %s counts %d, want %d", name, windows[name], w)
 		}
 	}
 	for name := range windows {
-		if wantWindow[name] == 0 {
+		if want.windows[name] == 0 {
 			r.add("I9 window %s should not have fired", name)
 		}
 	}
 	return r
 }
 
-// closedForm is the last update of each key and group, and the number of each window, after n input records and the
-// last ones.
-func (t Tally) closedForm(n int) (keys, groups map[string]Pair, windows map[string]int64) {
-	keys, groups, windows = map[string]Pair{}, map[string]Pair{}, map[string]int64{}
+// closedForm is what comes of n input records and the last ones.
+func (t Tally) closedForm(n int) form {
+	f := newForm()
 	for i := range n {
-		k, v := t.key(i), int64(i/t.Keys+1)
-		keys[k] = Pair{keys[k].N + 1, v}
-		g := groups[t.group(k)]
-		groups[t.group(k)] = Pair{g.N + 1, g.Value + v}
-		windows[windowName(t.group(k), Base.Add(time.Duration(i)*time.Millisecond).Truncate(WindowSize))]++
+		k := t.key(i)
+		f.add(k, t.group(k), int64(i/t.Keys+1), Base.Add(time.Duration(i)*time.Millisecond))
 	}
 	for p := range t.Partitions {
-		keys[fmt.Sprintf("last-%d", p)] = Pair{1, 0}
-		groups["other"] = Pair{int64(t.Partitions), 0}
+		f.keys[fmt.Sprintf("last-%d", p)] = Pair{1, 0}
+		f.groups["other"] = Pair{int64(t.Partitions), 0}
 	}
-	return keys, groups, windows
+	return f
 }
 
 func windowName(group string, start time.Time) string {

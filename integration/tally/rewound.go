@@ -41,11 +41,11 @@ type Rewound struct {
 // repeat, to the same last one as ever; a window fires there once, or it has fired before and is not to fire again.
 func (t Tally) CheckRewound(out Outputs, n int, ends map[Partition]int64) *Rewound {
 	r := &Rewound{Report: Report{Seen: len(out.Seen), Groups: len(out.Groups), Windows: len(out.Windows)}}
-	want, wantGroup, wantWindow := t.closedForm(n)
+	want := t.closedForm(n)
 	for name, part := range map[string]struct {
 		records []*kgo.Record
 		want    map[string]Pair
-	}{"seen": {out.Seen, want}, "groups": {out.Groups, wantGroup}} {
+	}{"seen": {out.Seen, want.keys}, "groups": {out.Groups, want.groups}} {
 		before, after := map[string]int64{}, map[string]Pair{}
 		for _, rec := range part.records {
 			k := string(rec.Key)
@@ -102,11 +102,11 @@ func (t Tally) CheckRewound(out Outputs, n int, ends map[Partition]int64) *Rewou
 			}
 			after[name] = count
 		}
-		if count != wantWindow[name] {
-			r.add("I9 %s/%d@%d: window %s counts %d, want %d", rec.Topic, rec.Partition, rec.Offset, name, count, wantWindow[name])
+		if count != want.windows[name] {
+			r.add("I9 %s/%d@%d: window %s counts %d, want %d", rec.Topic, rec.Partition, rec.Offset, name, count, want.windows[name])
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(wantWindow)) {
+	for _, name := range slices.Sorted(maps.Keys(want.windows)) {
 		_, a := before[name]
 		_, b := after[name]
 		if !a && !b {

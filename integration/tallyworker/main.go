@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/weir-stream/weir/integration/tally"
 	"github.com/weir-stream/weir/processor"
+	"github.com/weir-stream/weir/topology"
 )
 
 func main() {
@@ -39,6 +41,7 @@ func main() {
 		fork     = flag.Bool("fork", false, "the manifest is of another application")
 		halt     = flag.Bool("stop-workers", false, "stop those that run, for the rewind")
 		internal = flag.Int("internal", 0, "internal partitions of the rewind")
+		reset    = flag.String("reset", "", "id of a reset: begin with empty state, at the beginning of the input")
 		retained = flag.Int("retained", 3, "checkpoints that are kept")
 	)
 	flag.StringVar(&t.App, "app", "", "application")
@@ -54,14 +57,26 @@ func main() {
 	if *cuts != "" {
 		more = append(more, processor.CheckpointInto(processor.Checkpoints{Dir: *cuts, Interval: *every, TolerableFailures: -1, Retained: *retained}))
 	}
-	if err := run(t, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, more...); err != nil {
+	before := func(context.Context, *topology.Plan, []processor.Option) error { return nil }
+	if *reset != "" {
+		before = func(ctx context.Context, plan *topology.Plan, opts []processor.Option) error {
+			report, err := processor.Reset(ctx, plan, processor.ResetOptions{ID: *reset, To: processor.ResetToEarliest, StopWorkers: *halt}, opts...)
+			if err != nil {
+				return err
+			}
+			text, err := json.Marshal(report)
+			fmt.Printf("reset %s\n", text)
+			return err
+		}
+	}
+	if err := run(t, before, strings.Split(*brokers, ","), *state, *instance, *lanes, *commit, *session, *txn, *cache, *leave, more...); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
 }
 
-func run(t tally.Tally, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, more ...processor.Option) error {
+func run(t tally.Tally, before func(context.Context, *topology.Plan, []processor.Option) error, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, more ...processor.Option) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
@@ -77,5 +92,9 @@ func run(t tally.Tally, brokers []string, state, instance string, lanes int, com
 	if leave {
 		opts = append(opts, processor.LeaveOnStop())
 	}
-	return processor.Run(ctx, plan, append(opts, more...)...)
+	opts = append(opts, more...)
+	if err := before(ctx, plan, opts); err != nil {
+		return err
+	}
+	return processor.Run(ctx, plan, opts...)
 }

@@ -85,11 +85,12 @@ func (c *Client) notBorn() error {
 // control reads what is decided: the committed records of the control topic up to its
 // present end.
 func (c *Client) control(ctx context.Context) (control.State, error) {
-	return c.readControl(ctx, func(control.Record) {})
+	return c.readControl(ctx, 0, func(control.Record) {})
 }
 
-// readControl calls f for each record, too.
-func (c *Client) readControl(ctx context.Context, f func(control.Record)) (control.State, error) {
+// readControl calls f for each record, too. It reads at least the offsets below least, which
+// an open transaction may hide for the moment.
+func (c *Client) readControl(ctx context.Context, least int64, f func(control.Record)) (control.State, error) {
 	var state control.State
 	topic := offsets.Names{Application: c.application}.Control()
 	fail := func(err error) (control.State, error) {
@@ -106,7 +107,7 @@ func (c *Client) readControl(ctx context.Context, f func(control.Record)) (contr
 	case end.Err != nil:
 		return fail(end.Err)
 	}
-	_, err = changelog.ReadRange(ctx, c.opts, topic, 0, 0, end.Offset, func(key, value []byte, offset int64) error {
+	_, err = changelog.ReadRange(ctx, c.opts, topic, 0, 0, max(end.Offset, least), func(key, value []byte, offset int64) error {
 		r, err := control.Decode(key, value)
 		if err == nil {
 			err = state.Apply(r)

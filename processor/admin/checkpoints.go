@@ -3,84 +3,251 @@ package admin
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/weir-stream/weir/changelog"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/checkpoint"
 	"github.com/weir-stream/weir/processor/internal/control"
+)
+
+// The states of a checkpoint, or of a savepoint among them, which is completed and not
+// retained: it is its user's.
+const (
+	CheckpointRequested = "requested" // it waits for its turn
+	CheckpointRunning   = "running"   // the tasks take it
+	CheckpointRetained  = "retained"  // complete, and kept
+	CheckpointDropped   = "dropped"   // it was complete; its files are deleted
+	CheckpointCompleted = "completed" // a savepoint
+	CheckpointDeclined  = "declined"  // given up
 )
 
 // Checkpoints are what the control topic says about them. Times are by the clocks of who wrote
 // them.
 type Checkpoints struct {
 	Kept     []Checkpoint        `json:"kept"`               // complete, oldest first
-	Running  *Checkpoint         `json:"running,omitempty"`  // or a savepoint: one cut is taken at a time
-	Declined *DeclinedCheckpoint `json:"declined,omitempty"` // the last cut, if it was not completed
+	Running  *CheckpointProgress `json:"running,omitempty"`  // or a savepoint: one cut is taken at a time
+	Declined *Checkpoint         `json:"declined,omitempty"` // or savepoint: the last one of which the topic still says so
+	Failures int                 `json:"failures"`           // in a row, as tolerable failures are counted
 }
 
-// Checkpoint is a cut.
+// Checkpoint is a cut, or one that was asked for.
 type Checkpoint struct {
-	ID        uint64     `json:"id"`
-	Kind      string     `json:"kind"` // checkpoint or savepoint
-	Triggered time.Time  `json:"triggered"`
-	Completed *time.Time `json:"completed,omitempty"`
-	Manifest  string     `json:"manifest,omitempty"` // below the application's directory
+	ID        uint64     `json:"id,omitempty"` // 0: its turn has not come
+	Kind      string     `json:"kind"`         // checkpoint or savepoint
+	State     string     `json:"state"`
+	Timeline  uint32     `json:"timeline"`
+	Request   string     `json:"request,omitempty"` // that it answers
+	By        string     `json:"by,omitempty"`      // who has asked
+	Requested time.Time  `json:"requested,omitzero"`
+	Triggered time.Time  `json:"triggered,omitzero"`
+	Ended     *time.Time `json:"ended,omitempty"`    // completed or declined
+	Full      bool       `json:"full"`               // it shares nothing with the one before; until it is complete: that is asked for
+	Bytes     int64      `json:"bytes"`              // of all of its files
+	Added     int64      `json:"added"`              // of those that the one before does not have
+	Manifest  string     `json:"manifest,omitempty"` // below the application's directory, or Path
+	Path      string     `json:"path,omitempty"`     // of a savepoint
+	Reason    string     `json:"reason,omitempty"`   // for which it was declined
+	Why       string     `json:"why,omitempty"`
 }
 
-// DeclinedCheckpoint is one that was given up.
-type DeclinedCheckpoint struct {
-	ID     uint64    `json:"id"`
-	Kind   string    `json:"kind"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason"`
-	Why    string    `json:"why,omitempty"`
+// Took is how long it took, until it was decided.
+func (c Checkpoint) Took() time.Duration {
+	if c.Ended == nil {
+		return 0
+	}
+	return c.Ended.Sub(c.Triggered)
 }
 
-// Checkpoints reads what became of them.
+// CheckpointProgress is how far a checkpoint is.
+type CheckpointProgress struct {
+	Checkpoint
+	Parts
+}
+
+// Parts are how many tasks have done their part of a checkpoint or savepoint.
+type Parts struct {
+	Tasks    int `json:"tasks"`    // of the application
+	Taken    int `json:"taken"`    // tasks that have taken it
+	Uploaded int `json:"uploaded"` // tasks whose state is written
+}
+
+// Checkpoints reads how they are.
 func (c *Client) Checkpoints(ctx context.Context) (Checkpoints, error) {
-	sum := cuts{kept: map[uint64]Checkpoint{}}
-	if _, err := c.readControl(ctx, sum.note); err != nil {
+	sum := newCuts()
+	state, err := c.readControl(ctx, 0, sum.note)
+	if err != nil {
 		return Checkpoints{}, err
 	}
-	sum.out.Kept = slices.AppendSeq([]Checkpoint{}, maps.Values(sum.kept))
-	slices.SortFunc(sum.out.Kept, func(a, b Checkpoint) int { return cmp.Compare(a.ID, b.ID) })
-	return sum.out, nil
+	out := Checkpoints{Kept: []Checkpoint{}, Failures: sum.failures}
+	for _, k := range sum.list() {
+		if k.State == CheckpointRetained {
+			out.Kept = append(out.Kept, k)
+		}
+	}
+	if sum.declined != nil {
+		declined := *sum.declined
+		out.Declined = &declined
+	}
+	if r := sum.running; r != nil {
+		out.Running = &CheckpointProgress{Checkpoint: *r}
+		if out.Running.Parts, err = c.partsOf(ctx, &state, r); err != nil {
+			return Checkpoints{}, err
+		}
+	}
+	return out, nil
+}
+
+// CheckpointList gives all that the control topic says: those that are kept, the last ones
+// that were declined or dropped, all that somebody has asked for, and savepoints among them,
+// in the order of their ids. Those whose turn has not come are last.
+func (c *Client) CheckpointList(ctx context.Context) ([]Checkpoint, error) {
+	sum := newCuts()
+	if _, err := c.readControl(ctx, 0, sum.note); err != nil {
+		return nil, err
+	}
+	return sum.list(), nil
+}
+
+// partsOf reads what the tasks have said of a cut so far.
+func (c *Client) partsOf(ctx context.Context, state *control.State, of *Checkpoint) (Parts, error) {
+	born, ok := state.Newest()
+	if !ok {
+		return Parts{}, c.notBorn()
+	}
+	names := offsets.Names{Application: c.application, Timeline: born.Timeline}
+	w, err := newWatch(names, born)
+	if err != nil {
+		return Parts{}, err
+	}
+	adm := kadm.NewClient(c.client)
+	starts, err := adm.ListStartOffsets(ctx, names.Acks())
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return Parts{}, fmt.Errorf("list start of %s: %w", names.Acks(), err)
+	}
+	ends, err := adm.ListCommittedOffsets(ctx, names.Acks())
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return Parts{}, fmt.Errorf("list end of %s: %w", names.Acks(), err)
+	}
+	start, _ := starts.Lookup(names.Acks(), 0)
+	end, _ := ends.Lookup(names.Acks(), 0)
+	_, err = changelog.ReadRange(ctx, c.opts, names.Acks(), 0, start.Offset, end.Offset, func(key, value []byte, offset int64) error {
+		return w.hear(key, value)
+	})
+	if err != nil {
+		return Parts{}, fmt.Errorf("read %s: %w", names.Acks(), err)
+	}
+	return w.parts(of.ID), nil
 }
 
 // cuts adds up records of the control topic, in their order.
 type cuts struct {
-	out  Checkpoints
-	kept map[uint64]Checkpoint
+	byID      map[uint64]*Checkpoint
+	byRequest map[string]*Checkpoint
+	running   *Checkpoint
+	declined  *Checkpoint // the last one
+	failures  int         // of checkpoints, in a row
+}
+
+func newCuts() *cuts {
+	return &cuts{byID: map[uint64]*Checkpoint{}, byRequest: map[string]*Checkpoint{}}
 }
 
 func (c *cuts) note(r control.Record) {
 	switch r := r.(type) {
+	case control.Request:
+		if k := c.byRequest[r.ID]; k == nil || k.ID == 0 {
+			c.byRequest[r.ID] = requested(r)
+		}
 	case control.Trigger:
-		c.out.Running = &Checkpoint{ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(r.Wall).UTC()}
+		k := c.cut(r.Cut, r.Timeline, r.Wall)
+		k.State, c.running = CheckpointRunning, k
 	case control.Declined:
-		c.end(r.ID)
-		c.out.Declined = &DeclinedCheckpoint{ID: r.ID, Kind: r.Kind.String(), At: time.UnixMilli(r.Wall).UTC(), Reason: r.Reason.String(), Why: r.Why}
+		k := c.ended(r.Cut, r.Timeline, r.Triggered, r.Wall)
+		k.State, k.Reason, k.Why = CheckpointDeclined, r.Reason.String(), r.Why
+		if c.declined = k; r.Kind == checkpoint.Checkpoint && r.Asked == nil && r.Reason.Counts() {
+			c.failures++
+		}
 	case control.Complete:
-		c.end(r.ID)
-		c.out.Declined = nil
+		c.completed(r)
 		if r.Kind == checkpoint.Checkpoint {
-			at := time.UnixMilli(r.Wall).UTC()
-			c.kept[r.ID] = Checkpoint{
-				ID: r.ID, Kind: r.Kind.String(), Triggered: time.UnixMilli(r.Triggered).UTC(), Completed: &at, Manifest: r.Manifest,
-			}
+			c.failures = 0
 		}
 	case control.Dropped:
-		delete(c.kept, r.ID)
+		c.completed(r.Complete).State = CheckpointDropped
 	case control.Forgotten:
-		delete(c.kept, r.ID)
+		delete(c.byID, r.ID)
 	case control.Active: // a cut that was under way is over
-		c.out.Running = nil
+		c.running = nil
 	}
 }
 
-func (c *cuts) end(id uint64) {
-	if c.out.Running != nil && c.out.Running.ID == id {
-		c.out.Running = nil
+func requested(r control.Request) *Checkpoint {
+	return &Checkpoint{
+		Kind: r.Kind.String(), State: CheckpointRequested, Timeline: r.Timeline, Request: r.ID, By: r.By,
+		Requested: time.UnixMilli(r.Wall).UTC(), Full: r.Full, Path: r.Path,
 	}
+}
+
+// cut is the one that a record is about. It may be the first of them that is left.
+func (c *cuts) cut(r control.Cut, timeline uint32, triggered int64) *Checkpoint {
+	k := c.byID[r.ID]
+	if k == nil {
+		k = &Checkpoint{}
+		c.byID[r.ID] = k
+	}
+	if r.Asked != nil {
+		*k = *requested(*r.Asked)
+		c.byRequest[r.Asked.ID] = k
+	}
+	k.ID, k.Kind, k.Timeline, k.Full, k.Triggered = r.ID, r.Kind.String(), timeline, r.Full, time.UnixMilli(triggered).UTC()
+	return k
+}
+
+func (c *cuts) ended(r control.Cut, timeline uint32, triggered, wall int64) *Checkpoint {
+	k := c.cut(r, timeline, triggered)
+	at := time.UnixMilli(wall).UTC()
+	k.Ended = &at
+	if c.running != nil && c.running.ID <= k.ID {
+		c.running = nil
+	}
+	return k
+}
+
+func (c *cuts) completed(r control.Complete) *Checkpoint {
+	k := c.ended(r.Cut, r.Timeline, r.Triggered, r.Wall)
+	k.State, k.Manifest, k.Path, k.Bytes, k.Added, k.Full = CheckpointRetained, r.Manifest, r.Path, r.Bytes, r.Added, r.Added == r.Bytes
+	if r.Kind == checkpoint.Savepoint {
+		k.State = CheckpointCompleted
+	}
+	return k
+}
+
+// list gives copies.
+func (c *cuts) list() []Checkpoint {
+	all := slices.Collect(maps.Values(c.byID))
+	for _, k := range c.byRequest {
+		if k.ID == 0 {
+			all = append(all, k)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Checkpoint) int {
+		return cmp.Or(cmp.Compare(a.ID-1, b.ID-1), a.Requested.Compare(b.Requested), cmp.Compare(a.Request, b.Request)) // 0 is last
+	})
+	out := make([]Checkpoint, 0, len(all))
+	for _, k := range all {
+		out = append(out, *k)
+	}
+	return out
 }

@@ -2,19 +2,9 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
@@ -23,18 +13,10 @@ import (
 	"github.com/weir-stream/weir/processor/internal/control"
 )
 
-var (
-	// ErrNotRunning is returned when no worker of the application runs that could do it.
-	ErrNotRunning = errors.New("no worker runs")
-	// ErrDeclined is returned for a savepoint that was not completed.
-	ErrDeclined = errors.New("the savepoint was declined")
-	// ErrRequestTaken is returned when an id was used before, for something else.
-	ErrRequestTaken = errors.New("the id was used before")
-)
-
 // The states of a savepoint.
 const (
 	SavepointRequested = "requested" // it waits for its turn
+	SavepointDraining  = "draining"  // it waits until time has ended in all tasks
 	SavepointRunning   = "running"   // the tasks take it
 	SavepointCompleted = "completed"
 	SavepointDeclined  = "declined"
@@ -50,7 +32,8 @@ type Savepoint struct {
 	Path      string     `json:"path,omitempty"` // where it lies; before it is complete where it was asked to go, "" for the workers' place
 	Manifest  string     `json:"manifest,omitempty"`
 	Format    string     `json:"format"`
-	Stop      bool       `json:"stop,omitempty"` // the application stops with it
+	Stop      bool       `json:"stop,omitempty"`  // the application stops with it
+	Drain     bool       `json:"drain,omitempty"` // its time ended before
 	By        string     `json:"by"`
 	Requested time.Time  `json:"requested"`
 	Ended     *time.Time `json:"ended,omitempty"`  // completed or declined
@@ -69,6 +52,9 @@ func savepointOf(s control.Savepoint) Savepoint {
 	ended := func(wall int64) {
 		at := time.UnixMilli(wall).UTC()
 		out.Ended = &at
+	}
+	if s.Request.Drain {
+		out.Drain, out.State = true, SavepointDraining
 	}
 	if s.Cut != 0 {
 		out.State, out.Cut = SavepointRunning, s.Cut
@@ -98,7 +84,8 @@ type SavepointOptions struct {
 	// By says who wants it, for people. Default: user@host.
 	By string
 
-	stop bool // the application stops with it
+	stop  bool // the application stops with it
+	drain bool // and its time ends before
 }
 
 func (o SavepointOptions) withDefaults() (SavepointOptions, error) {
@@ -106,7 +93,7 @@ func (o SavepointOptions) withDefaults() (SavepointOptions, error) {
 		return o, &processor.Error{What: what, Where: "savepoint", Fix: fix, Err: err}
 	}
 	if o.ID == "" {
-		o.ID = "sp-" + time.Now().UTC().Format("20060102-150405-") + newSuffix()
+		o.ID = newID("sp")
 	}
 	if o.By == "" {
 		o.By = me()
@@ -129,25 +116,6 @@ func (o SavepointOptions) withDefaults() (SavepointOptions, error) {
 	return o, nil
 }
 
-func newSuffix() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // does not fail
-	return hex.EncodeToString(b[:])
-}
-
-// me is who does this, for people.
-func me() string {
-	name := "somebody"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return name
-	}
-	return name + "@" + host
-}
-
 // RequestSavepoint asks for a savepoint and does not wait for it. When the id was used before
 // it asks for nothing, and gives what became of that one; if that was into another path or in
 // another format, it is an ErrRequestTaken.
@@ -156,17 +124,9 @@ func (c *Client) RequestSavepoint(ctx context.Context, o SavepointOptions) (Save
 	if err != nil {
 		return Savepoint{}, err
 	}
-	state, err := c.control(ctx)
+	state, _, err := c.request(ctx, control.Request{ID: o.ID, Kind: checkpoint.Savepoint, Full: true, Path: o.Path, Format: o.Format, Stop: o.stop, Drain: o.drain, By: o.By})
 	if err != nil {
 		return Savepoint{}, err
-	}
-	if _, known := state.Request(o.ID); !known {
-		if err := c.request(ctx, &state, o); err != nil {
-			return Savepoint{}, err
-		}
-		if state, err = c.control(ctx); err != nil {
-			return Savepoint{}, err
-		}
 	}
 	s, ok := state.Savepoint(o.ID)
 	switch {
@@ -176,6 +136,8 @@ func (c *Client) RequestSavepoint(ctx context.Context, o SavepointOptions) (Save
 		return Savepoint{}, c.taken(o.ID, "a savepoint into "+shownPath(s.Request.Path))
 	case o.Format != "" && savepointOf(s).Format != o.Format:
 		return Savepoint{}, c.taken(o.ID, "a savepoint in the format "+savepointOf(s).Format)
+	case o.drain != s.Request.Drain:
+		return Savepoint{}, c.taken(o.ID, fmt.Sprintf("a savepoint that ends the application's time: %t", s.Request.Drain))
 	case o.stop != s.Request.Stop:
 		return Savepoint{}, c.taken(o.ID, fmt.Sprintf("a savepoint that stops the application: %t", s.Request.Stop))
 	}
@@ -187,70 +149,6 @@ func shownPath(path string) string {
 		return "the workers' place"
 	}
 	return path
-}
-
-func (c *Client) taken(id, what string) error {
-	return &processor.Error{What: fmt.Sprintf("id %s was used before, for %s", id, what), Where: "application " + c.application, Err: ErrRequestTaken, Fix: "choose another id"}
-}
-
-// request writes the request into the control topic.
-func (c *Client) request(ctx context.Context, state *control.State, o SavepointOptions) error {
-	timeline, err := c.running(ctx, state)
-	if err != nil {
-		return err
-	}
-	return c.write(ctx, control.Request{
-		ID: o.ID, Timeline: timeline, Kind: checkpoint.Savepoint, Full: true, Path: o.Path, Format: o.Format, Stop: o.stop, By: o.By, Wall: time.Now().UnixMilli(),
-	})
-}
-
-func (c *Client) write(ctx context.Context, r control.Record) error {
-	key, value, err := control.Encode(r)
-	if err != nil {
-		return err
-	}
-	topic := offsets.Names{Application: c.application}.Control()
-	if err := c.client.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: key, Value: value}).FirstErr(); err != nil {
-		return fmt.Errorf("write to control topic %s: %w", topic, err)
-	}
-	return nil
-}
-
-// running gives the timeline whose group has members.
-func (c *Client) running(ctx context.Context, state *control.State) (uint32, error) {
-	born, ok := state.Newest()
-	if !ok {
-		return 0, c.notBorn()
-	}
-	members, err := c.members(ctx, born.Timeline)
-	if err == nil && len(members) == 0 {
-		err = &processor.Error{What: "no worker runs, so nobody would do it", Where: "application " + c.application, Err: ErrNotRunning, Fix: "start it first"}
-	}
-	return born.Timeline, err
-}
-
-// members are the lanes in the application's group, by member id.
-func (c *Client) members(ctx context.Context, timeline uint32) (map[string]string, error) {
-	group := offsets.Names{Application: c.application, Timeline: timeline}.Group()
-	described, err := kadm.NewClient(c.client).DescribeGroups(ctx, group)
-	if err == nil {
-		err = described[group].Err
-	}
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
-	}
-	out := map[string]string{}
-	for _, m := range described[group].Members {
-		name := m.MemberID
-		if m.InstanceID != nil {
-			name = ownerOf(*m.InstanceID)
-		}
-		out[m.MemberID] = name
-	}
-	return out, nil
 }
 
 // TriggerSavepoint is RequestSavepoint, and AwaitSavepoint for what it gives.
@@ -274,20 +172,4 @@ func (c *Client) Savepoints(ctx context.Context) ([]Savepoint, error) {
 		out = append(out, savepointOf(s))
 	}
 	return out, nil
-}
-
-// declined is the error for a savepoint that was not completed.
-func (c *Client) declined(s Savepoint) error {
-	what := fmt.Sprintf("savepoint %s was declined (%s)", s.ID, s.Reason)
-	if s.Why != "" {
-		what += ": " + s.Why
-	}
-	fix := "the application goes on; ask again, under another id"
-	switch s.Reason {
-	case checkpoint.TimedOut.String():
-		fix = "the application goes on; see with weir status which tasks do not run or lag behind, raise the timeout of checkpoints, and ask again, under another id"
-	case checkpoint.UploadFailed.String(), checkpoint.ManifestFailed.String():
-		fix = "the application goes on; do what it says, and ask again, under another id"
-	}
-	return &processor.Error{What: strings.TrimSpace(what), Where: "application " + c.application, Err: ErrDeclined, Fix: fix}
 }

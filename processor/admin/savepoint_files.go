@@ -176,6 +176,7 @@ func describeStores(stores []StoreContent, plan topology.Description) {
 		for _, st := range sub.Stores {
 			if i := slices.IndexFunc(stores, func(s StoreContent) bool { return s.UID == st.UID && s.Kind == "" }); i >= 0 {
 				stores[i].Kind, stores[i].Key, stores[i].Value = st.Kind, st.KeyCodec, st.ValueCodec
+				stores[i].KeySchema, stores[i].ValueSchema = st.KeySchema, st.ValueSchema
 			}
 		}
 	}

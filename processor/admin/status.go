@@ -56,6 +56,7 @@ type Task struct {
 	Stores    []Store    `json:"stores,omitempty"`
 	LocalAt   []string   `json:"local_at,omitempty"` // workers with its state on disk when they joined
 	Standbys  []string   `json:"standbys,omitempty"` // workers that follow its state
+	MovesTo   string     `json:"moves_to,omitempty"` // the worker that gets a copy of its state first
 	Restoring *Restoring `json:"restoring,omitempty"`
 	Waiting   *Waiting   `json:"waiting,omitempty"` // it failed, and is tried again later
 }
@@ -78,8 +79,30 @@ type Store struct {
 	Rebuild int64  `json:"rebuild"` // records that a rebuild without local state reads at most
 }
 
-// Time is a watermark.
+// Time is a watermark. In JSON it is a string: a moment as RFC 3339 has it, or "end".
 type Time struct{ time.Time }
+
+// Ended says whether it is the end of time, that of what was drained. It is no moment.
+func (t Time) Ended() bool { return t.UnixMilli() == offsets.EndOfTime }
+
+const jsonEnd = `"end"`
+
+// MarshalJSON makes it a json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.Ended() {
+		return []byte(jsonEnd), nil
+	}
+	return t.Time.MarshalJSON()
+}
+
+// UnmarshalJSON makes it a json.Unmarshaler.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if string(b) == jsonEnd {
+		t.Time = time.UnixMilli(offsets.EndOfTime).UTC()
+		return nil
+	}
+	return t.Time.UnmarshalJSON(b)
+}
 
 func watermark(ms int64) *Time {
 	if ms == offsets.NoTime {
@@ -100,6 +123,7 @@ type look struct {
 	owner     map[offsets.Task]string
 	localAt   map[offsets.Task][]string
 	standbys  map[offsets.Task][]string
+	movesTo   map[offsets.Task]string
 	inputTime map[offsets.Task][]int64
 	notes     notes
 }
@@ -113,7 +137,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	l := look{
 		birth: birth, names: offsets.Names{Application: c.application, Timeline: birth.Timeline},
 		metadata: map[offsets.Task]offsets.Metadata{}, owner: map[offsets.Task]string{},
-		localAt: map[offsets.Task][]string{}, standbys: map[offsets.Task][]string{}, inputTime: map[offsets.Task][]int64{},
+		localAt: map[offsets.Task][]string{}, standbys: map[offsets.Task][]string{}, movesTo: map[offsets.Task]string{}, inputTime: map[offsets.Task][]int64{},
 	}
 	if err := l.read(ctx, kadm.NewClient(c.client)); err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", c.application, err)
@@ -205,6 +229,9 @@ func (l *look) members(s *Status) {
 		for _, t := range assignment.Standbys {
 			l.standbys[t] = append(l.standbys[t], lane.Worker)
 		}
+		for _, t := range assignment.Warming {
+			l.movesTo[t] = lane.Worker
+		}
 		for _, t := range member.Local {
 			if !slices.Contains(l.localAt[t], lane.Worker) {
 				l.localAt[t] = append(l.localAt[t], lane.Worker)
@@ -241,7 +268,7 @@ func (l *look) tasks(s *Status) {
 }
 
 func (l *look) task(s *Status, sub topology.SubDescription, id offsets.Task) Task {
-	t := Task{Task: id.String(), Owner: l.owner[id], LocalAt: l.localAt[id], Standbys: l.standbys[id], Epoch: offsets.EpochID{}.String(), Inputs: []Input{}}
+	t := Task{Task: id.String(), Owner: l.owner[id], LocalAt: l.localAt[id], Standbys: l.standbys[id], MovesTo: l.movesTo[id], Epoch: offsets.EpochID{}.String(), Inputs: []Input{}}
 	for _, in := range sub.Inputs {
 		input := Input{Topic: l.topic(in), Partition: id.Partition, Position: -1}
 		inputTime := int64(offsets.NoTime)

@@ -16,6 +16,9 @@ func TestCheckpointFlagsLeaveWhatTheProgramSays(t *testing.T) {
 	for flags, want := range map[string]string{
 		"": "", "--checkpoint-timeout=5m": "", "--incremental-checkpoints=true": "", "--savepoint-dir=/x": "",
 		"--checkpoint-compression=zip": `compression of checkpoints is "zip"`, "--retained-checkpoints=-1": "-1 retained",
+		"--checkpoint-mode=at-least-once --checkpoints-on-cancel=delete --on-too-many-failed-checkpoints=fail --tolerable-failed-checkpoints=3": "",
+		"--checkpoint-mode=twice": `mode of checkpoints is "twice"`, "--checkpoints-on-cancel=x": "retain or delete",
+		"--on-too-many-failed-checkpoints=fail --tolerable-failed-checkpoints=-1": "never too many",
 	} {
 		var c checkpointFlags
 		f := pflag.NewFlagSet("run", pflag.ContinueOnError)

@@ -91,7 +91,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"", "run", "rewind", "describe", "check"} {
+	for _, name := range []string{"", "run", "rewind", "reset", "describe", "check"} {
 		args := []string{"--help"}
 		if name != "" {
 			args = []string{name, "--help"}
@@ -135,6 +135,9 @@ func TestExitCodes(t *testing.T) {
 		{"rewind to nowhere", count, append([]string{"rewind"}, nobody...), cli.ExitUsage, []string{"--from where to rewind to, or --cancel"}},
 		{"rewind and cancel", count, append([]string{"rewind", "--from", "x", "--cancel"}, nobody...), cli.ExitUsage, []string{"or --cancel"}},
 		{"rewind with nobody there", count, append([]string{"rewind", "--from", "x"}, nobody...), cli.ExitCould, []string{"no broker answered"}},
+		{"reset to somewhere", count, append([]string{"reset", "--to", "first"}, nobody...), cli.ExitUsage, []string{`--to "first" is no position`, "earliest, latest, an offset"}},
+		{"reset of a source to somewhere", count, append([]string{"reset", "--position", "lines=first"}, nobody...), cli.ExitUsage, []string{`--position lines: "first" is no position`}},
+		{"reset with nobody there", count, append([]string{"reset", "--to", "earliest"}, nobody...), cli.ExitCould, []string{"no broker answered"}},
 		{"nobody there", count, append([]string{"check"}, nobody...), cli.ExitCould, []string{"no broker answered", "do: check the addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 type rewindFlags struct {
 	from, id          string
 	fork, stopWorkers bool
+	drained           bool
 	leave             []string
 	added             []string
 	positions, rename map[string]string
@@ -27,6 +28,7 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.id, "rewind-id", "", "`name` of the rewind: one is carried out once, whoever asks for it again; default: the hash of the manifest")
 	f.BoolVar(&r.fork, "fork", false, "let --from be of another application, which goes on")
 	f.BoolVar(&r.stopWorkers, "stop-workers", false, "stop the workers that run, instead of refusing to rewind under them")
+	f.BoolVar(&r.drained, "allow-drained", false, "let --from be of a drain: time begins anew, and windows that have fired fire again for records of theirs that come later")
 	f.StringSliceVar(&r.leave, "allow-non-restored-state", nil, "`uids` of stores and repartitions, and topics of sources, that the plan no longer has and that may be left behind")
 	f.StringToStringVar(&r.rename, "rename-state", nil, "`old=new`: uids of stores and repartitions that the plan calls something else")
 	f.IntVar(&r.internal, "internal-partitions", 0, "`number` of partitions of repartition topics from then on: state and records in flight are divided anew, by key; default: as many as there were")
@@ -37,15 +39,15 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 // options are nil if nothing is to be begun anew.
 func (r *rewindFlags) options() (*processor.RewindOptions, error) {
 	if r.from == "" {
-		if r.id != "" || r.fork || r.stopWorkers || r.internal != 0 || len(r.leave)+len(r.added)+len(r.positions)+len(r.rename) > 0 {
-			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-non-restored-state, --rename-state, --internal-partitions, --allow-added-partitions and --position do nothing without --from")
+		if r.id != "" || r.fork || r.stopWorkers || r.drained || r.internal != 0 || len(r.leave)+len(r.added)+len(r.positions)+len(r.rename) > 0 {
+			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-drained, --allow-non-restored-state, --rename-state, --internal-partitions, --allow-added-partitions and --position do nothing without --from")
 		}
 		return nil, nil
 	}
 	if r.internal < 0 {
 		return nil, Usagef("--internal-partitions %d: pass 1 or more", r.internal)
 	}
-	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowNonRestored: r.leave,
+	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave,
 		Rename: r.rename, InternalPartitions: r.internal, AllowAddedPartitions: r.added, Positions: map[string]processor.RewindPosition{}}
 	for topic, at := range r.positions {
 		if at != string(processor.RewindToEarliest) && at != string(processor.RewindToLatest) {

@@ -32,7 +32,7 @@ and the processes share the work.
 ` + ExitCodes,
 	}
 	p := program{build: build, opts: opts}
-	root.AddCommand(p.run(), p.rewind(), p.describe(), p.check())
+	root.AddCommand(p.run(), p.rewind(), p.reset(), p.describe(), p.check())
 	return root
 }
 

@@ -17,7 +17,7 @@ type workerFlags struct {
 	flags                    *pflag.FlagSet
 	stateDir, instance, rack string
 	lanes                    int
-	standbys                 int
+	standbys, warmups        int
 	commit, session, txn     time.Duration
 	commitBytes, cache       int64
 	minFree                  uint64
@@ -33,6 +33,7 @@ func (w *workerFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&w.instance, "instance", "", "`name` of this worker, stable over restarts; default: one kept in the state directory")
 	f.StringVar(&w.rack, "rack", "", "`zone` of this worker; tasks are spread over zones")
 	f.IntVar(&w.lanes, "lanes", 0, "`number` of goroutines that process; default: one per CPU")
+	f.IntVar(&w.warmups, "warmups", 0, "`number` of tasks at a time whose state is copied before they move to another worker; default 2 with --standbys, else 0")
 	f.IntVar(&w.standbys, "standbys", 0, "`number` of other workers that keep a copy of each task's state; default 0")
 	f.DurationVar(&w.commit, "commit-interval", 0, "how long an epoch lasts; default 100ms")
 	f.Int64Var(&w.commitBytes, "commit-bytes", 0, "`size` at which an epoch ends early; default 64 MiB")
@@ -57,6 +58,7 @@ func (w *workerFlags) options() ([]processor.Option, error) {
 		"rack":                func() processor.Option { return processor.Rack(w.rack) },
 		"lanes":               func() processor.Option { return processor.Lanes(w.lanes) },
 		"standbys":            func() processor.Option { return processor.Standbys(w.standbys) },
+		"warmups":             func() processor.Option { return processor.Warmups(w.warmups) },
 		"commit-interval":     func() processor.Option { return processor.CommitInterval(w.commit) },
 		"commit-bytes":        func() processor.Option { return processor.CommitBytes(w.commitBytes) },
 		"cache-bytes":         func() processor.Option { return processor.CacheBytes(w.cache) },

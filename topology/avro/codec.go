@@ -46,7 +46,7 @@ func Parse[T any](schema string) (codec.Codec[T], error) {
 		return nil, fmt.Errorf("avro: %s does not fit the schema: %w", reflect.TypeFor[T](), err)
 	}
 	slices := root.anywhere(func(n *node) bool { return n.kind == "bytes" || n.kind == "fixed" })
-	return avroCodec[T]{c, root, p, slices}, nil
+	return avroCodec[T]{c, root, p, slices, compact(schema)}, nil
 }
 
 // ParseFile is File that reports the mistake, instead of a codec that does.
@@ -67,10 +67,14 @@ type avroCodec[T any] struct {
 	avro   *goavro.Codec
 	root   *node
 	plan   *plan
-	slices bool // what goavro decodes may be slices of what it was given
+	slices bool   // what goavro decodes may be slices of what it was given
+	text   string // the schema, compact
 }
 
 func (avroCodec[T]) Name() string { return "avro" }
+
+// Schema is the text that the codec was made of, without what JSON does not need.
+func (c avroCodec[T]) Schema() string { return c.text }
 
 func (c avroCodec[T]) Append(dst []byte, v T) ([]byte, error) {
 	native, err := c.plan.encode(reflect.ValueOf(&v).Elem(), 0)

@@ -1,6 +1,7 @@
 package avro
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -177,4 +178,13 @@ func under(step string, err error) error {
 		path = path[:maxPath] + "..."
 	}
 	return &fieldError{path, inner.err}
+}
+
+// compact leaves white space out. A bare name is none of JSON's values, and stays.
+func compact(schema string) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(schema)); err != nil {
+		return strings.TrimSpace(schema)
+	}
+	return b.String()
 }

@@ -184,6 +184,7 @@ type nullable[T any] struct{ c Codec[T] }
 
 func (n nullable[T]) Name() string     { return "nullable " + n.c.Name() }
 func (n nullable[T]) Check() error     { return Check(n.c) }
+func (n nullable[T]) Schema() string   { return Schema(n.c) }
 func (n nullable[T]) IsNull(v *T) bool { return v == nil }
 func (n nullable[T]) Null() *T         { return nil }
 func (n nullable[T]) Append(dst []byte, v *T) ([]byte, error) {

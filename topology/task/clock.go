@@ -14,6 +14,9 @@ import (
 //
 //	now never decreases, channel.time never decreases (but by rollback, to what was committed)
 //	now >= min(time of the channels that are not idle); max(time) if all are
+//	now is EndOfTime when all channels are, idle or not, and not before
+//
+// A channel at the end holds nothing back, and does not move time for the others.
 //
 // The second is an equality but where that went back: a channel that was idle may come
 // back with an old time, a new writer with none.
@@ -112,7 +115,7 @@ func (c *clock) record(input int, time int64) {
 	if in.internal {
 		return // its time comes with the stamps
 	}
-	c.hear(&in.channels[0], satSub(time, in.disorder))
+	c.hear(&in.channels[0], satSub(min(time, EndOfTime-1), in.disorder)) // no record ends time
 }
 
 // stamp is what a producer said of its time. Who is not a producer of this input, as the
@@ -146,7 +149,7 @@ func (c *clock) hear(ch *channel, time int64) {
 		return
 	}
 	switch {
-	case c.streamTime:
+	case c.streamTime && time < EndOfTime:
 		c.now = max(c.now, ch.time)
 	case woke || old <= c.now: // else another channel holds time back
 		c.settle()
@@ -154,25 +157,36 @@ func (c *clock) hear(ch *channel, time int64) {
 }
 
 // settle moves now to the minimum, if that is further. All channels idle: nobody is waited
-// for, so what any of them said holds, whichever of them fell idle last.
+// for, so what any of them said holds, whichever of them fell idle last. All of them at the
+// end: so is now. One that is idle may still have sent what was not read yet, so the end is
+// waited for from everybody.
 func (c *clock) settle() {
 	low, high, active := int64(math.MaxInt64), int64(NoTime), false
+	seen, ended := false, true
 	for i := range c.inputs {
 		in := &c.inputs[i]
 		if in.loop {
 			continue
 		}
 		if !in.known || len(in.channels) == 0 {
-			low, active = NoTime, true
+			low, active, ended = NoTime, true, false
 			continue
 		}
 		for j := range in.channels {
 			ch := &in.channels[j]
-			high = max(high, ch.time)
+			seen = true
+			if ch.time == EndOfTime {
+				continue
+			}
+			ended, high = false, max(high, ch.time)
 			if !ch.idle {
 				low, active = min(low, ch.time), true
 			}
 		}
+	}
+	if seen && ended {
+		c.now = EndOfTime
+		return
 	}
 	if active && !c.streamTime {
 		high = low
@@ -194,7 +208,7 @@ func (c *clock) tick(now int64) {
 		switch {
 		case first || ch.heard:
 			ch.last, ch.heard = now, false
-		case !ch.idle && in.idleAfter > 0 && now-ch.last >= in.idleAfter:
+		case !ch.idle && ch.time != EndOfTime && in.idleAfter > 0 && now-ch.last >= in.idleAfter:
 			ch.idle, c.dirty = true, true
 			c.settle()
 		}
@@ -211,7 +225,7 @@ func (c *clock) tickDue(now int64) bool {
 		if in.internal || in.idleAfter == 0 {
 			continue
 		}
-		if ch := &in.channels[0]; !ch.heard && !ch.idle && now-ch.last >= in.idleAfter {
+		if ch := &in.channels[0]; !ch.heard && !ch.idle && ch.time != EndOfTime && now-ch.last >= in.idleAfter {
 			return true
 		}
 	}
@@ -270,8 +284,8 @@ func (c *clock) rollback() {
 	}
 }
 
-// satAdd and satSub add and subtract a duration d >= 0; NoTime stays NoTime and nothing
-// wraps around.
+// satAdd and satSub add and subtract a duration d >= 0; NoTime stays NoTime, EndOfTime stays
+// EndOfTime, and nothing wraps around.
 func satAdd(t, d int64) int64 {
 	switch {
 	case t == NoTime:
@@ -283,7 +297,10 @@ func satAdd(t, d int64) int64 {
 }
 
 func satSub(t, d int64) int64 {
-	if t < math.MinInt64+d {
+	switch {
+	case t == EndOfTime:
+		return EndOfTime
+	case t < math.MinInt64+d:
 		return NoTime
 	}
 	return t - d

@@ -8,6 +8,14 @@ import (
 	"github.com/weir-stream/weir/offsets"
 )
 
+// Reborn is a time for another life of a task: what is drained in this one has not ended there.
+func Reborn(time int64) int64 {
+	if time == EndOfTime {
+		return NoTime
+	}
+	return time
+}
+
 // IsTimeRow says whether the row is the watermark vector of a task.
 func IsTimeRow(row []byte) bool { return bytes.Equal(row, clockRowKey) }
 
@@ -68,6 +76,18 @@ func ParseTimeRow(value []byte) (TimeRow, error) {
 		return TimeRow{}, fmt.Errorf("watermark row %x: %w", value[:min(len(value), 64)], errClockRow)
 	}
 	return row, nil
+}
+
+// Reborn lets time that has ended begin anew: see Reborn.
+func (row TimeRow) Reborn() TimeRow {
+	row.Now = Reborn(row.Now)
+	for i := range row.Inputs {
+		for j := range row.Inputs[i].Channels {
+			ch := &row.Inputs[i].Channels[j]
+			ch.Time = Reborn(ch.Time)
+		}
+	}
+	return row
 }
 
 // Append writes the value of the row.

@@ -105,11 +105,12 @@ const (
 
 // StoreSpec describes a store of a sub-topology.
 type StoreSpec struct {
-	UID, Kind            string
-	KeyCodec, ValueCodec string
-	InMemory             bool          // rows are not kept on disk
-	Window               time.Duration // size of the windows, when Kind is StoreWindow
-	Retention            time.Duration // how long a row lives in event time; 0: for ever
+	UID, Kind              string
+	KeyCodec, ValueCodec   string
+	KeySchema, ValueSchema string        // of codecs that have one, or ""
+	InMemory               bool          // rows are not kept on disk
+	Window                 time.Duration // size of the windows, when Kind is StoreWindow
+	Retention              time.Duration // how long a row lives in event time; 0: for ever
 
 	// Place is that of an Input for the keys of the rows.
 	Place func(key []byte) []byte
@@ -122,7 +123,12 @@ type Output struct {
 	Loop                 bool   // its readers do not wait for it, and get no heartbeats
 	Partitions           int    // of a repartition topic; 0: the application's default
 	KeyCodec, ValueCodec string
+	KeySchema            string // of codecs that have one, or ""
+	ValueSchema          string
 }
 
 // NoTime is the watermark of a channel nothing was heard of.
 const NoTime = offsets.NoTime
+
+// EndOfTime is the watermark of a channel that nothing comes by any more.
+const EndOfTime = offsets.EndOfTime

@@ -187,7 +187,7 @@ func (t *Task) advance() error {
 	for t.time < now {
 		var next *Windows
 		for _, w := range t.windows {
-			if w.closes() <= now && (next == nil || w.closes() < next.closes()) {
+			if w.oldest != none && w.closes() <= now && (next == nil || w.closes() < next.closes()) {
 				next = w
 			}
 		}

@@ -28,13 +28,14 @@ type work struct {
 	owner   map[offsets.Task]int  // who may keep the task
 	firm    map[offsets.Task]bool // the owner holds it now: it must let go before it moves
 	torn    map[offsets.Task]bool // several hold it in one generation: all must let go
+	heir    map[offsets.Task]bool // nobody holds it, the owner is who has a warm copy
 }
 
 // Assign gives each task to a member. See the package for what holds.
 func Assign(in Input) Result {
 	w := &work{
 		process: make(map[string]int), rack: make(map[string]int),
-		owner: make(map[offsets.Task]int), firm: make(map[offsets.Task]bool), torn: make(map[offsets.Task]bool),
+		owner: make(map[offsets.Task]int), firm: make(map[offsets.Task]bool), torn: make(map[offsets.Task]bool), heir: make(map[offsets.Task]bool),
 	}
 	for i := range in.Members {
 		w.in = append(w.in, &in.Members[i])
@@ -53,6 +54,9 @@ func Assign(in Input) Result {
 		}
 	}
 	w.claims()
+	if in.Warmups > 0 {
+		w.heirs(union)
+	}
 	// Stateful first: they are the ones that cost to move, so the stateless ones even out
 	// what is left.
 	given := make(map[offsets.Task]int)
@@ -75,6 +79,7 @@ func Assign(in Input) Result {
 			}
 		}
 		if stateful {
+			w.warmUp(in.Warmups, tasks, given, r.Shares)
 			w.standbys(in.Standbys, tasks, given, r.Shares)
 		}
 	}

@@ -11,6 +11,9 @@
 //   - a free task goes to the member that holds its state where the balance allows it;
 //   - a standby of a task is in another process than its owner and the other standbys, and
 //     there are as many as asked for while there are processes;
+//   - with warm-ups, a stateful task that its owner can keep moves only to a member whose copy
+//     is nearly up to date: until then the balance does not hold, and rebalances that follow
+//     bring it about;
 //   - stable: a result fed back as the claims of the next call does not change.
 //
 // Moving is cooperative and the unit is the task: a task that changes its owner is withheld

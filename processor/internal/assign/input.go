@@ -54,6 +54,7 @@ type Input struct {
 	Leader   string // member id: its plan decides between equals
 	Members  []Member
 	Standbys int // copies of each stateful task beside its owner's
+	Warmups  int // stateful tasks that are copied at a time before they move; 0: they move at once
 }
 
 // Share is what one member gets.
@@ -61,6 +62,7 @@ type Share struct {
 	Member   string
 	Tasks    []offsets.Task // ascending
 	Standbys []offsets.Task // ascending; whose state it keeps a copy of, without working on them
+	Warming  []offsets.Task // ascending; the same, until the copy is near enough for the task to move here
 	Refused  string         // the reason why the member gets nothing, "" for a compatible plan
 }
 

@@ -31,19 +31,21 @@ const (
 	Stopping                         // the coordinator stops
 )
 
-// counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
+// Counts says whether a reason counts as a failure of checkpoints. The others have a cause of their own,
 // with a strategy of its own, or nobody's fault.
-func (r Reason) counts() bool { return r <= AckedTwice }
+func (r Reason) Counts() bool { return r <= AckedTwice }
 
 // Record is one of the control log.
 type Record interface{ record() }
 
 type (
-	// Requested: somebody asks for a cut. The id is his: the same id again is the same request.
+	// Requested: somebody asks for a cut. The id is his: the same id again is the same request. With Drain it is
+	// the cut behind the end of time: it is triggered once Drained is told.
 	Requested struct {
 		Request string
 		Kind    Kind
 		Full    bool
+		Drain   bool
 	}
 	// Triggered: the tasks are to take the cut.
 	Triggered struct {
@@ -119,6 +121,9 @@ type (
 		Epoch offsets.EpochID
 		Why   string
 	}
+	// Drained: every task of the plan has committed that its time has ended, after somebody asked for that. So
+	// nothing is on its way any more, and nothing will be: it stays true.
+	Drained struct{}
 	// TaskDown: a task has failed. What restarts it is not decided here.
 	TaskDown struct{ Task offsets.Task }
 	// ManifestWritten, or not: the answer to WriteManifest.
@@ -133,8 +138,9 @@ type (
 	// Deleted: the answer to Delete.
 	Deleted struct{ ID uint64 }
 	// Stop: nothing new begins. What all tasks have done their part for is completed first,
-	// other cuts are declined. -> Stopped
-	Stop struct{}
+	// other cuts are declined. With Discard no checkpoint outlives it: all are dropped, and their
+	// objects deleted, before -> Stopped
+	Stop struct{ Discard bool }
 
 	// Came: a task of the lane runs; Cut is the highest that its offset metadata names.
 	Came struct {
@@ -191,6 +197,7 @@ type (
 		ID       uint64
 		Failures int
 		Reason   Reason
+		Why      string
 	}
 	// Stopped: nothing of the coordinator's is undecided or under way.
 	Stopped struct{}
@@ -227,6 +234,7 @@ type (
 
 func (Logged) event()          {}
 func (CaughtUp) event()        {}
+func (Drained) event()         {}
 func (Tick) event()            {}
 func (Acked) event()           {}
 func (Uploaded) event()        {}

@@ -25,7 +25,9 @@ type Coordinator struct {
 	log      Log
 	live     bool // the log was seen up to its end
 	stopping bool
+	discard  bool // no checkpoint outlives the stop
 	stopped  bool
+	drained  bool // time has ended in every task
 
 	now     int64
 	ticked  bool  // the time is known; before that, and before the log is, nothing is ordered
@@ -55,6 +57,7 @@ type coordinatorFaults struct {
 	ignoreLoss    bool // a record that was lost with its epoch counts as written
 	deafUntilSeen bool // acknowledgements that come before the trigger is seen are ignored
 	changeOfMind  bool // a timeout declines a cut although its completion is on its way
+	drainEarly    bool // the cut of a drain does not wait for the end of time
 	deleteFirst   bool // objects are deleted before the log says that the cut is dropped
 	forgetFirst   bool // a cut is forgotten before its objects are deleted
 }
@@ -97,6 +100,8 @@ func (c *Coordinator) Step(e Event) {
 		c.uploaded(e.Task, e.ID, upload{epoch: e.Epoch, object: e.Object})
 	case UploadLost:
 		c.uploaded(e.Task, e.ID, upload{epoch: e.Epoch, lost: true, why: e.Why})
+	case Drained:
+		c.drained = true
 	case TaskDown:
 		if c.planned(e.Task) && c.collecting() && !c.cut.part(e.Task).done {
 			c.decline(TaskFailed, "task "+e.Task.String())
@@ -116,7 +121,7 @@ func (c *Coordinator) Step(e Event) {
 			c.deletes, c.deleting = c.deletes[1:], false
 		}
 	case Stop:
-		c.stopping = true
+		c.stopping, c.discard = true, c.discard || e.Discard
 		if c.collecting() {
 			c.decline(Stopping, "")
 		}
@@ -218,7 +223,7 @@ func (c *Coordinator) deleted(id uint64) bool {
 // failed counts the failures in a row of checkpoints that nobody asked for. Exceeding what is tolerable
 // starts the count anew, so that a successor that reads the same log does not do it again.
 func (c *Coordinator) failed(r Declined) {
-	if r.Kind == Savepoint || r.Request != "" || !r.Reason.counts() {
+	if r.Kind == Savepoint || r.Request != "" || !r.Reason.Counts() {
 		return
 	}
 	c.failures++
@@ -226,7 +231,7 @@ func (c *Coordinator) failed(r Declined) {
 		return
 	}
 	if c.acting() {
-		c.order(Fail{ID: r.ID, Failures: c.failures, Reason: r.Reason})
+		c.order(Fail{ID: r.ID, Failures: c.failures, Reason: r.Reason, Why: r.Why})
 	}
 	c.failures = 0
 }
@@ -289,10 +294,16 @@ func (c *Coordinator) decide() {
 	if c.acting() {
 		c.proceed()
 	}
-	if c.stopping && !c.stopped && c.cut == nil && c.writing == nil {
+	if c.stopping && !c.stopped && c.cut == nil && c.writing == nil && !(c.discard && c.left()) {
 		c.stopped = true
 		c.order(Stopped{})
 	}
+}
+
+// left says whether there are checkpoints, or objects of such as do not count.
+func (c *Coordinator) left() bool {
+	_, found := c.log.surplus(0)
+	return found || len(c.deletes) > 0 || !c.acting()
 }
 
 func (c *Coordinator) proceed() {
@@ -325,7 +336,13 @@ func (c *Coordinator) wish() Record {
 	case open && c.cut.stage == completing:
 		return Completed{Cut: undecided, Began: c.log.begun, Wall: c.now}
 	}
+	if c.stopping && !c.discard {
+		return nil
+	}
 	if c.stopping {
+		if old, ok := c.log.surplus(0); ok && !open {
+			return Dropped{old.Cut, old.began, old.wall}
+		}
 		return nil
 	}
 	if !open || c.faults.overlap {
@@ -352,7 +369,7 @@ func (c *Coordinator) due() (Cut, bool) {
 	if c.faults.reuseIDs && slices.ContainsFunc(c.log.garbage, func(g Cut) bool { return g.ID == c.log.last }) {
 		id = c.log.last
 	}
-	if q, ok := c.log.next(); ok {
+	if q, ok := c.log.next(c.drained || c.faults.drainEarly); ok {
 		return Cut{ID: id, Kind: q.Kind, Full: q.Full, Request: q.Request}, true
 	}
 	periodic := c.settings.Interval > 0 && c.now >= c.started+c.settings.Interval && c.now >= c.ended+c.settings.MinPause

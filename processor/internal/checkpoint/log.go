@@ -121,6 +121,7 @@ func (l *Log) Apply(r Record) error {
 	case Activated:
 		// An undecided cut of the timeline before stays so until it is declined.
 		l.last, l.before = max(l.last, r.ID), max(l.before, r.ID)
+		l.queue = slices.DeleteFunc(l.queue, func(q Requested) bool { return q.Drain }) // it was that timeline's time
 	}
 	if why != "" {
 		return &OrderError{Record: recordText(r), Why: why}
@@ -274,11 +275,17 @@ func (l *Log) surplus(keep int) (oldest held, found bool) {
 	return oldest, n > keep
 }
 
-// next is the request whose turn it is: savepoints first, each kind in the order in which they came.
-func (l *Log) next() (Requested, bool) {
+// Draining says whether a cut is asked for that waits for the end of time.
+func (l *Log) Draining() bool {
+	return slices.ContainsFunc(l.queue, func(q Requested) bool { return q.Drain })
+}
+
+// next is the request whose turn it is: savepoints first, each kind in the order in which they came. One that waits
+// for the end of time has its turn when that has come.
+func (l *Log) next(drained bool) (Requested, bool) {
 	for _, kind := range [...]Kind{Savepoint, Checkpoint} {
 		for _, q := range l.queue {
-			if q.Kind == kind {
+			if q.Kind == kind && (drained || !q.Drain) {
 				return q, true
 			}
 		}

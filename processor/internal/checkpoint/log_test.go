@@ -66,7 +66,7 @@ func TestLogOfRequests(t *testing.T) {
 	l := fold(t, Requested{Request: "a"}, Requested{Request: "b", Kind: Savepoint}, Requested{Request: "c", Kind: Savepoint, Full: true}, Requested{Request: "b", Kind: Savepoint})
 	var got []string
 	for id := uint64(1); ; id++ {
-		q, ok := l.next()
+		q, ok := l.next(false)
 		if !ok {
 			break
 		}

@@ -95,6 +95,9 @@ func (h *host) tick() bool {
 		return false
 	}
 	h.ticked = h.w.now
+	if h.w.drained && h.m.Log().Draining() {
+		h.tell(Drained{})
+	}
 	h.tell(Tick{h.w.now})
 	return true
 }

@@ -29,6 +29,9 @@ type rules struct {
 	earlyEnd         bool // the ends of what is in flight are measured when the cut is triggered
 }
 
+// drainID is the request of a drain, among those that are made at random.
+const drainID = 7
+
 type when uint8
 
 const (
@@ -80,6 +83,8 @@ type world struct {
 	arrived  int
 	asked    int // requests
 	final    int // requests that must be fulfilled
+
+	draining, drained bool // a drain was asked for; time has ended in every task
 
 	objects   []effects
 	manifests map[uint64]manifest
@@ -150,6 +155,10 @@ func (w *world) history() {
 // recorded: a record of the control log is committed.
 func (w *world) recorded(r Record) {
 	switch r := r.(type) {
+	case Triggered:
+		if r.Request == fmt.Sprintf("r%d", drainID) && !w.drained {
+			w.k.violated("cut %d is that of a drain, and time has not ended", r.ID)
+		}
 	case Completed:
 		w.complete = append(w.complete, r.Cut)
 		if _, ok := w.manifests[r.ID]; !ok {
@@ -307,6 +316,9 @@ func (w *world) time() {
 	case !undecided || cut.Request != w.finalID():
 		w.now += int64(w.rng.IntN(5000)) // what hangs times out
 	}
+	if w.draining && !w.drained {
+		w.drained = w.chance(1)
+	}
 	if w.arrived < nRecs && w.chance(w.moods.busy) {
 		id := w.arrived
 		w.arrived++
@@ -334,7 +346,8 @@ func (w *world) happen() {
 				w.asked++
 			}
 			id := w.rng.IntN(w.asked)
-			w.ask(Requested{Request: fmt.Sprintf("r%d", id), Kind: Kind(id % 2), Full: id > 2})
+			w.ask(Requested{Request: fmt.Sprintf("r%d", id), Kind: Kind(id % 2), Full: id > 2, Drain: id == drainID})
+			w.draining = w.draining || id == drainID
 		}
 	case 1:
 		if w.trouble(w.moods.move) {

@@ -41,6 +41,7 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 		{"acknowledgements before the trigger is seen are ignored", rules{coordinatorFaults: coordinatorFaults{deafUntilSeen: true}}, "not done"},
 		{"a cut is declined while its completion is on its way", rules{coordinatorFaults: coordinatorFaults{changeOfMind: true}}, "control record"},
 		{"a cut is forgotten before its objects are deleted", rules{coordinatorFaults: coordinatorFaults{forgetFirst: true}}, "is forgotten"},
+		{"the cut of a drain is triggered before the end of time", rules{coordinatorFaults: coordinatorFaults{drainEarly: true}}, "time has not ended"},
 		{"objects are deleted before the log says so", rules{coordinatorFaults: coordinatorFaults{deleteFirst: true}}, "is deleted while"},
 	} {
 		t.Run(bug.name, func(t *testing.T) {

@@ -60,6 +60,9 @@ func recordText(r Record) string {
 		if r.Full {
 			s += " full"
 		}
+		if r.Drain {
+			s += " drain"
+		}
 		return s
 	case Triggered:
 		return fmt.Sprintf("triggered %s at=%d", cutText(r.Cut), r.Wall)
@@ -96,6 +99,8 @@ func Text(x any) string {
 		return "logged " + recordText(x.Record)
 	case CaughtUp:
 		return "caught-up"
+	case Drained:
+		return "drained"
 	case Tick:
 		return fmt.Sprintf("tick %d", x.Now)
 	case Acked:
@@ -115,6 +120,9 @@ func Text(x any) string {
 	case Deleted:
 		return fmt.Sprintf("deleted %d", x.ID)
 	case Stop:
+		if x.Discard {
+			return "stop discard"
+		}
 		return "stop"
 	case Came:
 		return fmt.Sprintf("came %s %d", x.Task, x.Cut)

@@ -19,6 +19,8 @@ func parseEvent(line string) (Event, error) {
 		e = Logged{p.record()}
 	case "caught-up":
 		e = CaughtUp{}
+	case "drained":
+		e = Drained{}
 	case "tick":
 		e = Tick{p.number()}
 	case "acked":
@@ -38,7 +40,8 @@ func parseEvent(line string) (Event, error) {
 	case "deleted":
 		e = Deleted{p.id()}
 	case "stop":
-		e = Stop{}
+		_, discard := p.take("discard")
+		e = Stop{discard}
 	case "came":
 		e = Came{p.task(), p.id()}
 	case "went":
@@ -177,6 +180,7 @@ func (p *parser) record() Record {
 	case "requested":
 		r := Requested{Request: p.word(), Kind: p.kind()}
 		_, r.Full = p.take("full")
+		_, r.Drain = p.take("drain")
 		return r
 	case "triggered":
 		return Triggered{Cut: p.cut(), Wall: p.wall()}
@@ -211,11 +215,11 @@ var (
 func allEvents() []Event {
 	asked := Cut{ID: 5, Kind: Savepoint, Full: true, Request: "mine"}
 	return []Event{
-		Logged{Requested{"mine", Savepoint, true}}, Logged{Triggered{Cut{ID: 4}, 17}}, Logged{Triggered{asked, 17}},
+		Logged{Requested{"mine", Savepoint, true, false}}, Logged{Requested{"last", Savepoint, true, true}}, Logged{Triggered{Cut{ID: 4}, 17}}, Logged{Triggered{asked, 17}},
 		Logged{Declined{Cut: Cut{ID: 4}, Reason: TimedOut, Why: "no \"upload\" of 0-3", Wall: 18}}, Logged{Declined{Cut: asked, Reason: Stopping}},
 		Logged{Completed{Cut: asked, Wall: 19}}, Logged{Dropped{Cut: asked}}, Logged{Forgotten{4}}, Logged{Activated{9}},
-		CaughtUp{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
-		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{},
+		CaughtUp{}, Drained{}, Tick{17}, Acked{one, 4, epoch7}, Uploaded{one, 4, epoch7, "objects/17"}, UploadLost{two, 4, epoch7, "the store is full"}, TaskDown{one},
+		ManifestWritten{4}, ManifestLost{4, "denied"}, WriteLost{}, Deleted{4}, Stop{}, Stop{Discard: true},
 		Came{one, 4}, Went{one}, Met{one, 5}, Closing{[]offsets.Task{one, two}}, Closing{}, Committed{one}, Aborted{two},
 	}
 }
@@ -248,7 +252,7 @@ func TestTextOfActions(t *testing.T) {
 	got := []string{}
 	for _, x := range []Action{
 		Write{Triggered{Cut{ID: 4}, 17}}, Write{Declined{Cut: asked, Reason: UploadFailed, Why: "full", Wall: 18}}, WriteManifest{asked, []Part{{one, epoch7, "objects/17"}}},
-		Delete{3}, Answer{"mine", 5}, Fail{4, 2, TimedOut}, Stopped{}, EndEpoch{}, EndEpoch{true}, Take{one, 4, true}, Take{one, 4, false}, Hold{one, 5}, Resume{one},
+		Delete{3}, Answer{"mine", 5}, Fail{ID: 4, Failures: 2, Reason: TimedOut}, Stopped{}, EndEpoch{}, EndEpoch{true}, Take{one, 4, true}, Take{one, 4, false}, Hold{one, 5}, Resume{one},
 		Upload{one, 4}, Abandon{4},
 	} {
 		got = append(got, Text(x))

@@ -39,7 +39,7 @@ func (h *history) step(t *testing.T) {
 	switch n := h.rng.IntN(20); {
 	case n < 3:
 		id := h.rng.IntN(30)
-		h.add(t, Request{ID: fmt.Sprintf("r%d", id), Timeline: h.line, Kind: checkpoint.Kind(id % 2), Stop: id%4 == 1, Path: fmt.Sprintf("/%d", h.rng.IntN(3)), Wall: h.wall})
+		h.add(t, Request{ID: fmt.Sprintf("r%d", id), Timeline: h.line, Kind: checkpoint.Kind(id % 2), Stop: id%4 == 1, Drain: id%8 == 1, Path: fmt.Sprintf("/%d", h.rng.IntN(3)), Wall: h.wall})
 	case n < 4:
 		from := h.line
 		h.line = h.state.Next()

@@ -29,7 +29,8 @@ func (c Cut) Request() string {
 // says all that counts.
 type (
 	// Request asks the coordinator for a cut. Anybody may write it; the same ID twice is one
-	// request, and the last before its cut counts.
+	// request, and the last before its cut counts. One with Drain ends the time of its timeline,
+	// for good: nothing is read from sources from then on, whatever becomes of the cut.
 	Request struct {
 		ID       string          `json:"id"`
 		Timeline uint32          `json:"timeline"`
@@ -38,6 +39,7 @@ type (
 		Path     string          `json:"path,omitempty"`   // where a savepoint goes; empty: the configured place
 		Format   string          `json:"format,omitempty"` // of a savepoint: native or portable
 		Stop     bool            `json:"stop,omitempty"`   // a savepoint's: no task processes anything behind it, and when it is complete the workers stop
+		Drain    bool            `json:"drain,omitempty"`  // of one with Stop: time ends before it
 		By       string          `json:"by"`               // who, for people
 		Wall     int64           `json:"wall"`             // ms since 1970, for people
 	}
@@ -65,6 +67,8 @@ type (
 		Path      string `json:"path,omitempty"` // of a savepoint: the store
 		Triggered int64  `json:"triggered"`
 		Wall      int64  `json:"wall"`
+		Bytes     int64  `json:"bytes,omitempty"` // of all objects that the manifest names
+		Added     int64  `json:"added,omitempty"` // of those that the checkpoint before does not have
 	}
 	// Dropped takes a completed checkpoint out of those that are kept. Its objects are
 	// deleted afterwards.
@@ -116,6 +120,9 @@ func (r Request) check() error {
 	if err := offsets.CheckName(r.ID); err != nil {
 		return fmt.Errorf("request id: %w", err)
 	}
+	if r.Drain && !(r.Stop && r.Kind == checkpoint.Savepoint) {
+		return errors.New("a drain is of a savepoint that stops the application")
+	}
 	return nil
 }
 
@@ -152,7 +159,7 @@ func (r Complete) check() error {
 func Fact(r Record) checkpoint.Record {
 	switch r := r.(type) {
 	case Request:
-		return checkpoint.Requested{Request: r.ID, Kind: r.Kind, Full: r.Full}
+		return checkpoint.Requested{Request: r.ID, Kind: r.Kind, Full: r.Full, Drain: r.Drain}
 	case Trigger:
 		return checkpoint.Triggered{Cut: r.fact(), Wall: r.Wall}
 	case Declined:

@@ -96,6 +96,26 @@ func (s *State) Savepoint(request string) (Savepoint, bool) {
 	return Savepoint{}, false
 }
 
+// Draining says whether the time of the timeline is to end, or has.
+func (s *State) Draining(timeline uint32) bool {
+	for _, r := range s.asked {
+		if r.Drain && r.Timeline == timeline {
+			return true
+		}
+	}
+	return false
+}
+
+// Drained is the savepoint with which the timeline has ended, if it was drained.
+func (s *State) Drained(timeline uint32) (Complete, bool) {
+	for _, p := range s.points.all {
+		if p.Request.Drain && p.Request.Timeline == timeline && p.Complete != nil {
+			return *p.Complete, true
+		}
+	}
+	return Complete{}, false
+}
+
 // StopsAt says whether the record makes the workers stop that run when it is written.
 func StopsAt(r Record) bool {
 	switch r := r.(type) {

@@ -44,3 +44,37 @@ func TestStateOfSavepoints(t *testing.T) {
 		t.Error("a stop of a timeline that is none")
 	}
 }
+
+// A drain holds for its timeline from the request on, whatever becomes of its savepoint, and also where compaction has
+// left nothing of the request but what the cut says of it. A rewind ends it.
+func TestStateOfDrains(t *testing.T) {
+	drain := Request{ID: "d1", Timeline: 1, Kind: checkpoint.Savepoint, Stop: true, Drain: true, By: "ann"}
+	cut := Cut{ID: 1, Kind: checkpoint.Savepoint, Asked: &drain}
+	declined := Declined{Cut: cut, Timeline: 1, Reason: checkpoint.TimedOut}
+	plain := fold(t, born1, Request{ID: "r", Timeline: 1, Kind: checkpoint.Savepoint, Stop: true})
+	if plain.Draining(1) || plain.Cuts().Draining() {
+		t.Error("a stop is no drain")
+	}
+	asked := fold(t, born1, drain)
+	if !asked.Draining(1) || asked.Draining(2) || !asked.Cuts().Draining() {
+		t.Error("it was asked for, of timeline 1")
+	}
+	for _, s := range []*State{fold(t, born1, drain, Trigger{Cut: cut, Timeline: 1}, declined), fold(t, born1, declined)} {
+		if _, over := s.Drained(1); !s.Draining(1) || over || s.Cuts().Draining() {
+			t.Error("it stands although its savepoint was declined, and is not over")
+		}
+	}
+	done := Complete{Cut: cut, Timeline: 1, Manifest: "m", SHA256: sum, Path: "/s"}
+	s := fold(t, born1, done)
+	if k, over := s.Drained(1); !over || k != done {
+		t.Errorf("%+v, %t", k, over)
+	}
+	if _, over := s.Drained(2); over {
+		t.Error("timeline 2 was never drained")
+	}
+	for _, bad := range []Request{{ID: "d", Timeline: 1, Kind: checkpoint.Savepoint, Drain: true}, {ID: "d", Timeline: 1, Stop: true, Drain: true}} {
+		if _, _, err := Encode(bad); err == nil {
+			t.Errorf("%+v was written", bad)
+		}
+	}
+}
