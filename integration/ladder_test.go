@@ -48,6 +48,7 @@ var ladder = []rung{
 	{path: "processor/internal/checkpoint", ours: []string{"offsets"}, never: outsideWorld},
 	{path: "processor/internal/control", ours: []string{"offsets", "processor/internal/checkpoint"}, never: outsideWorld},
 	{path: "processor/internal/restart", never: outsideWorld},
+	{path: "processor/internal/rescale", ours: []string{"offsets", "topology/task"}, never: outsideWorld},
 	{path: "processor/internal", ours: []string{"offsets"}, never: outsideWorld},
 	{
 		path:    "processor",

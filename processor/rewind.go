@@ -15,7 +15,6 @@ import (
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/internal/control"
 	"github.com/weir-stream/weir/topology"
-	"github.com/weir-stream/weir/topology/task"
 )
 
 // RewindOptions say what an application begins anew from, and what is allowed on the way.
@@ -28,7 +27,7 @@ type RewindOptions struct {
 	// ID names this rewind. An id is carried out once in the life of an application, so that
 	// any number of workers may be started, and started again, with the same options. Give
 	// another one to go back to the same place again. Characters a-z, 0-9 and -. Default: the
-	// SHA-256 of the manifest.
+	// SHA-256 of the manifest, with InternalPartitions behind it.
 	ID string
 	// Fork lets From be of another application: this one, which must be new, begins with a
 	// copy of its state and positions. The other one is not touched and goes on.
@@ -39,6 +38,17 @@ type RewindOptions struct {
 	// AllowNonRestored names what the plan no longer has and may be left behind: stores and
 	// repartition topics by uid, sources by topic.
 	AllowNonRestored []string
+	// Rename says, by uid of the savepoint or checkpoint, which store or repartition of the plan
+	// takes over what it had.
+	Rename map[string]string
+	// InternalPartitions, if not 0, is how many partitions repartition topics get, but for those
+	// for which the plan says something else. Rows of stores behind them, open windows and records
+	// in flight are divided anew, by key. Default: what the plan says, or else as many as there were.
+	InternalPartitions int
+	// AllowAddedPartitions names sources that may have more partitions than they had. New ones
+	// begin at the beginning, with nothing in their stores: keys may have moved there, and what
+	// was kept of them has not.
+	AllowAddedPartitions []string
 	// Positions says, by source topic, where partitions begin whose position is of no use: the
 	// log does not have it any more, the topic was made anew, or the partition is new.
 	Positions map[string]RewindPosition
@@ -72,11 +82,13 @@ type RewindReport struct {
 	Origin      string `json:"origin"`      // the application that it is of
 	Cut         uint64 `json:"cut"`
 
-	Rows        int64    `json:"rows"`        // of state
-	Records     int64    `json:"records"`     // that were in flight
-	Bytes       int64    `json:"bytes"`       // of both
-	Added       []string `json:"added"`       // stores and sources that the manifest does not have; they begin empty, or where the plan says
-	NotRestored []string `json:"notRestored"` // of RewindOptions.AllowNonRestored, what was left behind
+	Rows        int64    `json:"rows"`               // of state
+	Records     int64    `json:"records"`            // that were in flight
+	Bytes       int64    `json:"bytes"`              // of both
+	Added       []string `json:"added"`              // stores and sources that the manifest does not have; they begin empty, or where the plan says
+	NotRestored []string `json:"notRestored"`        // of RewindOptions.AllowNonRestored, what was left behind
+	Rescaled    []string `json:"rescaled,omitempty"` // repartitions that have another number of partitions now, "by-customer: 3 to 7"
+	Renamed     []string `json:"renamed,omitempty"`  // RewindOptions.Rename, "old=new"
 	// Superseded are the output partitions with their ends when nobody wrote to them any more.
 	// Records below that came of what is processed again now come again behind it: who read
 	// them has to forget them.
@@ -133,8 +145,10 @@ type rewinder struct {
 
 	app    *application
 	origin *origin // how the plan is made up of what the manifest has
-	txn    *transaction
-	report RewindReport
+
+	rescaled []string
+	txn      *transaction
+	report   RewindReport
 }
 
 // rewindTries bounds how often a rewind begins anew after an error of Kafka, or because
@@ -181,6 +195,9 @@ func (r *rewinder) open(ctx context.Context) (err error) {
 			return r.refuse("the id of the rewind: "+err.Error(), "use a-z, 0-9 and -")
 		}
 	}
+	if r.o.InternalPartitions < 0 {
+		return r.refuse(fmt.Sprintf("the number of internal partitions is %d", r.o.InternalPartitions), "pass 1 or more, or leave it out")
+	}
 	for topic, at := range r.o.Positions {
 		if at != RewindToEarliest && at != RewindToLatest {
 			return r.refuse(fmt.Sprintf("the position of %s is %q", topic, at), "use earliest or latest")
@@ -206,6 +223,9 @@ func (r *rewinder) open(ctx context.Context) (err error) {
 	r.id = r.o.ID
 	if r.id == "" {
 		r.id = manifestSum(r.name)
+		if r.o.InternalPartitions != 0 {
+			r.id += fmt.Sprintf("-%d", r.o.InternalPartitions)
+		}
 	}
 	return nil
 }
@@ -259,13 +279,16 @@ func (r *rewinder) attempt(ctx context.Context) error {
 	if err := r.verifyObjects(ctx); err != nil {
 		return err
 	}
+	if err := r.verifyKeys(ctx); err != nil {
+		return err
+	}
 	if err := r.verifyStopped(ctx, state); err != nil {
 		return err
 	}
 	if r.o.DryRun {
 		r.report.ID, r.report.Application, r.report.Previous = r.id, application, state.Active()
 		r.report.From, r.report.Origin, r.report.Cut = r.bucket.String()+"/"+r.name, r.m.Application, r.m.Cut
-		r.report.Added, r.report.NotRestored = r.origin.added, r.origin.left
+		r.reportPlan()
 		return nil
 	}
 	if err := createTopics(ctx, r.client, []internalTopic{{r.app.names.Control(), 1, settings.control}}); err != nil {
@@ -375,8 +398,14 @@ func (r *rewinder) make(ctx context.Context, line uint32) error {
 	r.step("done")
 	r.reportOf(active)
 	r.report.Rows, r.report.Records, r.report.Bytes = c.rows, c.records, c.bytes
-	r.report.Added, r.report.NotRestored = r.origin.added, r.origin.left
+	r.reportPlan()
 	return nil
+}
+
+// reportPlan tells how the plan is made up.
+func (r *rewinder) reportPlan() {
+	r.report.Added, r.report.NotRestored = r.origin.added, r.origin.left
+	r.report.Rescaled, r.report.Renamed = r.rescaled, r.origin.renames()
 }
 
 // beginning is where all tasks of the timeline begin.
@@ -393,7 +422,7 @@ func (r *rewinder) beginning(ctx context.Context, c *copier, active *control.Act
 		if t == r.app.controlTask() {
 			return m
 		}
-		m.Time, m.InputTime = task.Reborn(r.origin.time(t)), task.Reborn(r.origin.inputTime(tp))
+		m.Time, m.InputTime = r.origin.time(t), r.origin.inputTime(t, tp)
 		for i := range m.Ends {
 			m.Ends[i] = c.ends[topicPartition{r.app.changelogTopic(int(t.Sub), i), t.Partition}]
 		}

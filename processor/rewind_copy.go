@@ -79,23 +79,34 @@ func (c *copier) commit(ctx context.Context) error {
 // base of all that comes: a restore needs nothing but the changelog, and the manifest may be
 // deleted when the timeline counts.
 func (r *rewinder) copyState(ctx context.Context, c *copier) error {
+	now := time.Now()
+	times := map[offsets.Task]task.TimeRow{} // of the manifest's tasks
 	for _, job := range r.origin.jobs {
-		sub := int(job.to.Sub)
-		now := time.Now()
+		sub, shard := int(job.to.Sub), r.origin.shard(job)
 		err := r.bucket.Restore(ctx, r.m, job.from, job.uid, func(key, value []byte, deleted bool) error {
-			store := job.store
 			if task.IsTimeRow(key) {
-				if !job.timeFrom || deleted {
+				if !job.timeFrom {
 					return nil
 				}
-				var err error
-				if value, err = task.MapTimeRow(value, r.origin.writer); err != nil {
-					return err
+				delete(times, job.from)
+				if deleted {
+					return nil
 				}
-				store = 0
+				row, err := task.ParseTimeRow(value)
+				if err == nil {
+					times[job.from] = r.origin.rowIs(row)
+				}
+				return err
 			}
-			if store < 0 {
+			if job.store < 0 {
 				return nil
+			}
+			to := topicPartition{r.app.changelogTopic(sub, job.store), job.to.Partition}
+			if job.divided {
+				var err error
+				if to.Partition, err = shard.Row(key, job.from.Partition); err != nil {
+					return err // was verified
+				}
 			}
 			if deleted {
 				value = nil
@@ -103,10 +114,19 @@ func (r *rewinder) copyState(ctx context.Context, c *copier) error {
 				value = nonNil(value)
 			}
 			c.rows++
-			return c.send(ctx, topicPartition{r.app.changelogTopic(sub, store), job.to.Partition}, kgo.Record{Key: key, Value: value, Timestamp: now})
+			return c.send(ctx, to, kgo.Record{Key: key, Value: value, Timestamp: now})
 		}, nil)
 		if err != nil {
-			return fmt.Errorf("restore store %s of task %s: %w", job.uid, job.to, err)
+			return fmt.Errorf("restore store %s of task %s: %w", job.uid, job.from, err)
+		}
+	}
+	for _, t := range r.app.planTasks() {
+		if row := r.origin.timesOf(t, times); row != nil {
+			c.rows++
+			to := topicPartition{r.app.changelogTopic(int(t.Sub), 0), t.Partition}
+			if err := c.send(ctx, to, kgo.Record{Key: task.TimeRowKey(), Value: row, Timestamp: now}); err != nil {
+				return err
+			}
 		}
 	}
 	return c.commit(ctx)
@@ -114,34 +134,42 @@ func (r *rewinder) copyState(ctx context.Context, c *copier) error {
 
 // copyInFlight writes what was on its way at the cut into the repartition topics of the
 // timeline: the records that were sent before their sender took the cut, in their order. cut is
-// what all tasks of the timeline have taken when they begin.
+// what all tasks of the timeline have taken when they begin. Among another number of partitions
+// the records of one key stay in their order: they came from one partition.
 func (r *rewinder) copyInFlight(ctx context.Context, c *copier, cut uint64) error {
 	for _, part := range r.m.InFlight {
-		to := topicPartition{r.app.names.Repartition(part.UID), part.Partition}
+		uid := r.origin.is(part.UID)
+		to := topicPartition{r.app.names.Repartition(uid), part.Partition}
 		if _, ok := r.app.partitions[to.Topic]; !ok || part.From == part.To {
 			continue // it may be left behind, as was verified
 		}
+		shard, timeless := r.origin.shardOf(uid), r.origin.timeless(uid)
 		var stamp []byte
 		send := func(rec kgo.Record) error {
-			for i, h := range rec.Headers {
-				if h.Key != offsets.StampHeader {
-					continue
-				}
-				s, err := offsets.DecodeStamp(h.Value)
-				if err != nil {
-					return err
-				}
-				if s.Timeline != r.m.Timeline || s.Cut >= r.m.Cut {
-					return nil
-				}
-				s.Timeline, s.Task, s.Cut = r.app.names.Timeline, r.origin.writer(part.UID, s.Task), cut
-				s.Watermark = task.Reborn(s.Watermark)
-				stamp = s.Append(stamp[:0])
-				rec.Headers[i].Value = stamp
-				c.records++
-				return c.send(ctx, to, rec)
+			s, header, err := r.stamp(&rec)
+			if err != nil {
+				return err
 			}
-			return errNoStamp
+			if s.Timeline != r.m.Timeline || s.Cut >= r.m.Cut {
+				return nil
+			}
+			s.Timeline, s.Task, s.Cut = r.app.names.Timeline, r.origin.writer(uid, s.Task), cut
+			s.Watermark = task.Reborn(s.Watermark)
+			if timeless {
+				if s.Kind != offsets.Data {
+					return nil // who writes says it again, to all partitions
+				}
+				s.Watermark = offsets.NoTime
+			}
+			if shard.Was != shard.Is {
+				if to.Partition, err = shard.Key(rec.Key, part.Partition); err != nil {
+					return err // was verified
+				}
+			}
+			stamp = s.Append(stamp[:0])
+			rec.Headers[header].Value = stamp
+			c.records++
+			return c.send(ctx, to, rec)
 		}
 		if err := r.inFlight(ctx, part, send); err != nil {
 			return fmt.Errorf("records in flight of %s partition %d: %w", part.UID, part.Partition, err)
@@ -161,7 +189,7 @@ func (r *rewinder) inFlight(ctx context.Context, part snapshot.InFlight, f func(
 			return f(rec)
 		}, nil)
 	}
-	from := changelog.Reader{Topic: r.origin.names().Repartition(part.UID), Partition: part.Partition, From: part.From, To: part.To}
+	from := changelog.Reader{Topic: r.origin.manifestNames().Repartition(part.UID), Partition: part.Partition, From: part.From, To: part.To}
 	_, err := from.ReadRecords(ctx, r.cfg.clientOpts(), func(rec *kgo.Record) error { return f(*rec) })
 	return err
 }

@@ -8,21 +8,23 @@ import (
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology"
+	"github.com/weir-stream/weir/topology/task"
 )
 
 // origin says where the parts of a plan come from in a manifest. Stores and repartitions are
 // found by uid and sources by topic, so that a sub-topology may have another number, or be
 // made up of several. Partitions have the numbers that they had.
 type origin struct {
-	m     *snapshot.Manifest
-	a     *application
-	plan  topology.Description // of the manifest
-	subs  [][]int32            // by sub-topology of the plan: those of the manifest that read what it reads
-	tasks map[offsets.Task]*snapshot.TaskState
-	reads map[topicPartition]snapshot.Position // of the manifest, by the names that the plan has now
-	jobs  []storeCopy
-	added []string
-	left  []string
+	m       *snapshot.Manifest
+	a       *application
+	plan    topology.Description // of the manifest
+	subs    [][]int32            // by sub-topology of the plan: those of the manifest that read what it reads
+	tasks   map[offsets.Task]*snapshot.TaskState
+	reads   map[topicPartition]snapshot.Position // of the manifest, by the names that the plan has now
+	jobs    []storeCopy
+	added   []string
+	left    []string
+	renamed map[string]string // by uid of the manifest: what the plan calls it
 
 	at map[topicPartition]int64 // first positions of sources, known when they are verified
 }
@@ -34,14 +36,15 @@ type storeCopy struct {
 	to       offsets.Task
 	store    int  // index in the plan, -1: the store is gone
 	timeFrom bool // the task's time is taken from there
+	divided  bool // rows go to all tasks of the sub-topology of to, by key
 }
 
-func newOrigin(m *snapshot.Manifest, a *application) (*origin, error) {
-	o := &origin{m: m, a: a, tasks: map[offsets.Task]*snapshot.TaskState{}, reads: map[topicPartition]snapshot.Position{}, at: map[topicPartition]int64{}}
+func newOrigin(m *snapshot.Manifest, a *application, renamed map[string]string) (*origin, error) {
+	o := &origin{m: m, a: a, renamed: renamed, tasks: map[offsets.Task]*snapshot.TaskState{}, reads: map[topicPartition]snapshot.Position{}, at: map[topicPartition]int64{}}
 	if err := json.Unmarshal(m.Plan, &o.plan); err != nil {
 		return nil, fmt.Errorf("the plan in manifest of cut %d: %w", m.Cut, err)
 	}
-	old := o.names()
+	o.rename()
 	for i := range m.Tasks {
 		o.tasks[m.Tasks[i].Task] = &m.Tasks[i]
 		for _, p := range m.Tasks[i].Positions {
@@ -58,21 +61,14 @@ func newOrigin(m *snapshot.Manifest, a *application) (*origin, error) {
 			if !there && !in.Internal {
 				o.added = append(o.added, "source "+in.Topic)
 			}
-			if in.Internal {
-				for p := range a.partitions[a.names.Repartition(in.Topic)] {
-					if at, ok := o.reads[topicPartition{old.Repartition(in.Topic), p}]; ok {
-						o.reads[topicPartition{a.names.Repartition(in.Topic), p}] = at
-					}
-				}
-			}
 		}
 		o.subs = append(o.subs, subs)
 	}
 	return o, nil
 }
 
-// names are those of what the manifest is of.
-func (o *origin) names() offsets.Names {
+// manifestNames are those of what the manifest is of.
+func (o *origin) manifestNames() offsets.Names {
 	return offsets.Names{Application: o.m.Application, Timeline: o.m.Timeline}
 }
 
@@ -159,12 +155,13 @@ func (o *origin) match(allowed []string) (wrong []string) {
 		}
 	}
 	for _, part := range o.m.InFlight {
-		out, ok := repartitions[part.UID]
-		_, was := o.writers(part.UID)
-		name := fmt.Sprintf("repartition %s", part.UID)
+		uid := o.is(part.UID)
+		out, ok := repartitions[uid]
+		_, was := o.writers(uid)
+		name := fmt.Sprintf("repartition %s", uid)
 		switch {
-		case !ok && part.From < part.To && !slices.Contains(o.left, part.UID):
-			leave(part.UID, fmt.Sprintf("%s, which has records in flight,", name))
+		case !ok && part.From < part.To && !slices.Contains(o.left, uid):
+			leave(uid, fmt.Sprintf("%s, which has records in flight,", name))
 		case ok && (out.KeyCodec != was.KeyCodec || out.ValueCodec != was.ValueCodec):
 			if what := fmt.Sprintf("%s has records of key %s, value %s, the plan wants key %s, value %s: give it a new uid and let the old one be left behind",
 				name, was.KeyCodec, was.ValueCodec, out.KeyCodec, out.ValueCodec); !slices.Contains(wrong, what) {
@@ -187,63 +184,108 @@ func rowsOf(s topology.StoreDescription) string {
 // layOut lists the copies, in the order of the plan.
 func (o *origin) layOut() {
 	o.jobs = nil
-	for _, t := range o.a.planTasks() {
-		sub := &o.a.graph.Subs[t.Sub]
+	for s := range o.a.graph.Subs {
+		sub := &o.a.graph.Subs[s]
 		first := ""
-		if sub.HasTime && len(o.subs[t.Sub]) == 1 {
-			if was := o.plan.Subs[o.subs[t.Sub][0]].Stores; len(was) > 0 {
+		if sub.HasTime && len(o.subs[s]) == 1 {
+			if was := o.plan.Subs[o.subs[s][0]].Stores; len(was) > 0 {
 				first = was[0].UID
 			}
 		}
 		seen := false
 		for i, spec := range sub.Stores {
-			s, _, _, ok := o.store(spec.UID)
-			from := offsets.Task{Sub: s, Partition: t.Partition}
-			if ok && o.m.Store(from, spec.UID) != nil {
-				o.jobs = append(o.jobs, storeCopy{from, spec.UID, t, i, spec.UID == first})
+			if was, _, _, ok := o.store(spec.UID); ok {
+				o.copies(int32(s), was, spec.UID, i, spec.UID == first)
 				seen = seen || spec.UID == first
 			}
 		}
 		if first != "" && !seen {
 			// Its first store is gone, or went to another sub-topology, and had its time.
-			from := offsets.Task{Sub: o.subs[t.Sub][0], Partition: t.Partition}
-			if o.m.Store(from, first) != nil {
-				o.jobs = append(o.jobs, storeCopy{from, first, t, -1, true})
+			o.copies(int32(s), o.subs[s][0], first, -1, true)
+		}
+	}
+}
+
+// copies lists those of a store of sub-topology was.
+func (o *origin) copies(sub, was int32, uid string, store int, timeFrom bool) {
+	n, divided := o.a.partitionsOf(int(sub)), o.resized(sub, was)
+	if divided {
+		n = o.tasksOf(was)
+	}
+	for p := range n {
+		from := offsets.Task{Sub: was, Partition: p}
+		if o.m.Store(from, o.was(uid)) == nil {
+			continue
+		}
+		job := storeCopy{from: from, uid: o.was(uid), to: offsets.Task{Sub: sub, Partition: p}, store: store, timeFrom: timeFrom, divided: divided}
+		o.jobs = append(o.jobs, job)
+	}
+}
+
+// upstream is the sub-topology of the plan that writes a repartition; false for loops, of which
+// there may be several, and which have no time.
+func (o *origin) upstream(uid string) (int32, bool) {
+	for s := range o.a.graph.Subs {
+		for _, in := range o.a.graph.Subs[s].Inputs {
+			if in.Internal && !in.Loop && in.Topic == uid && len(in.Upstream) == 1 {
+				return int32(in.Upstream[0]), true
 			}
 		}
 	}
+	return 0, false
 }
 
 // writer gives a task that wrote a repartition the number that it has in the plan.
 func (o *origin) writer(uid string, was offsets.Task) offsets.Task {
-	for s := range o.a.graph.Subs {
-		for _, in := range o.a.graph.Subs[s].Inputs {
-			if in.Internal && in.Topic == uid && len(in.Upstream) == 1 {
-				return offsets.Task{Sub: int32(in.Upstream[0]), Partition: was.Partition}
-			}
-		}
+	if sub, ok := o.upstream(uid); ok {
+		return offsets.Task{Sub: sub, Partition: was.Partition}
 	}
-	return was // of a loop, which has no time
+	return was
 }
 
 // time is the watermark of a task: the lowest of those that it is made up of.
 func (o *origin) time(t offsets.Task) int64 {
-	low := int64(offsets.NoTime)
-	for i, sub := range o.subs[t.Sub] {
-		was := o.tasks[offsets.Task{Sub: sub, Partition: t.Partition}]
-		if was == nil {
-			return offsets.NoTime
-		}
-		if i == 0 || was.Time < low {
-			low = was.Time
+	low, first := int64(offsets.NoTime), true
+	for _, sub := range o.subs[t.Sub] {
+		for _, from := range o.from(t, sub) {
+			was := o.tasks[from]
+			if was == nil {
+				return offsets.NoTime
+			}
+			if at := task.Reborn(was.Time); first || at < low {
+				low, first = at, false
+			}
 		}
 	}
 	return low
 }
 
-func (o *origin) inputTime(tp topicPartition) int64 {
-	if p, ok := o.reads[tp]; ok {
-		return p.Time
+// inputTime is that of one input of a task.
+func (o *origin) inputTime(t offsets.Task, tp topicPartition) int64 {
+	low, first := int64(offsets.NoTime), true
+	for i, in := range o.a.graph.Subs[t.Sub].Inputs {
+		if o.a.topicOf(int(t.Sub), i) != tp.Topic {
+			continue
+		}
+		topic, partitions := in.Topic, []int32{tp.Partition}
+		if in.Internal {
+			topic = o.manifestNames().Repartition(o.was(in.Topic))
+			if was, ok := o.reader(in.Topic, true); ok {
+				partitions = nil
+				for _, from := range o.from(t, was) {
+					partitions = append(partitions, from.Partition)
+				}
+			}
+		}
+		for _, p := range partitions {
+			at, ok := o.reads[topicPartition{topic, p}]
+			if !ok {
+				return offsets.NoTime
+			}
+			if time := task.Reborn(at.Time); first || time < low {
+				low, first = time, false
+			}
+		}
 	}
-	return offsets.NoTime
+	return low
 }

@@ -32,6 +32,9 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 	}
 	// As many internal partitions as there were, unless the plan says something else.
 	cfg := *r.cfg
+	if r.o.InternalPartitions != 0 {
+		cfg.internal = r.o.InternalPartitions
+	}
 	if cfg.internal == 0 {
 		cfg.internal = int(r.m.InternalPartitions)
 	}
@@ -45,15 +48,22 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 	}
 	r.app.layOut()
 	var err error
-	if r.origin, err = newOrigin(r.m, r.app); err != nil {
+	if r.origin, err = newOrigin(r.m, r.app, r.o.Rename); err != nil {
 		return r.refuse(err.Error(), "take another savepoint")
 	}
+	r.origin.verifyRenames(no)
 	for _, what := range r.origin.match(r.o.AllowNonRestored) {
 		no("put it back under its uid, or name it as something that may be left behind", "%s", what)
 	}
 	for _, name := range r.o.AllowNonRestored {
 		if !slices.Contains(r.origin.left, name) {
 			no("check the spelling", "%s may be left behind, and there is nothing of that name to leave", name)
+		}
+	}
+	r.rescaled = r.origin.rescale(no)
+	for _, topic := range r.o.AllowAddedPartitions {
+		if !slices.Contains(r.app.sources(), topic) {
+			no("check the spelling", "%s may have more partitions, and is no source of the plan", topic)
 		}
 	}
 	for topic := range r.o.Positions {
@@ -122,7 +132,7 @@ func (r *rewinder) verifyPartitions(ctx context.Context, no func(fix, format str
 	for _, t := range r.m.Topics {
 		was[t.Name] = t
 	}
-	old := r.origin.names()
+	old := r.origin.manifestNames()
 	read := map[string]bool{} // topics of the manifest that are read: sources, and pinned repartitions
 	for s := range r.app.graph.Subs {
 		for _, in := range r.app.graph.Subs[s].Inputs {
@@ -133,12 +143,8 @@ func (r *rewinder) verifyPartitions(ctx context.Context, no func(fix, format str
 				read[in.Topic] = true
 				continue
 			}
-			name := r.app.names.Repartition(in.Topic)
-			if n, had := r.app.partitions[name], was[old.Repartition(in.Topic)].Partitions; had != 0 && n != had {
-				no(fmt.Sprintf("give it %d partitions again: another number is not restored into", had), "repartition %s has %d partitions, had %d", in.Topic, n, had)
-			}
 			if r.m.Kind == snapshot.Checkpoint {
-				read[old.Repartition(in.Topic)] = true
+				read[old.Repartition(r.origin.was(in.Topic))] = true
 			}
 		}
 	}
@@ -190,6 +196,7 @@ func (r *rewinder) logs(ctx context.Context, topics []string, found kadm.TopicDe
 func (r *rewinder) verifySource(topic string, was snapshot.Topic, now kadm.TopicDetail, starts, ends kadm.ListedOffsets, no func(fix, format string, args ...any)) {
 	instead, allowed := r.o.Positions[topic]
 	const fix = "say where such partitions are to begin: earliest or latest (RewindOptions.Positions, --position topic=earliest)"
+	added := allowed || slices.Contains(r.o.AllowAddedPartitions, topic)
 	n := int32(len(now.Partitions))
 	same := topicID(now) == was.ID
 	if !same && !allowed {
@@ -198,8 +205,8 @@ func (r *rewinder) verifySource(topic string, was snapshot.Topic, now kadm.Topic
 	if n < was.Partitions {
 		no("restore from before, or start under a new application name", "source %s has %d partitions, had %d", topic, n, was.Partitions)
 	}
-	if n > was.Partitions && !allowed {
-		no("keys have moved to other partitions than their state, which is for you to judge; "+fix, "source %s has %d partitions, had %d", topic, n, was.Partitions)
+	if n > was.Partitions && !added {
+		no("keys have moved to other partitions than their state, which is for you to judge; the new partitions begin at the beginning with AllowAddedPartitions, --allow-added-partitions", "source %s has %d partitions, had %d", topic, n, was.Partitions)
 	}
 	for p := range n {
 		tp := topicPartition{topic, p}
@@ -209,6 +216,8 @@ func (r *rewinder) verifySource(topic string, was snapshot.Topic, now kadm.Topic
 		switch {
 		case ok && same && at.Offset >= lo.Offset && at.Offset <= hi.Offset:
 			r.origin.at[tp] = at.Offset
+		case p >= was.Partitions && added && instead != RewindToLatest:
+			r.origin.at[tp] = lo.Offset
 		case !allowed:
 			if ok && same {
 				no("records between the position and the log were lost (retention, truncation); "+fix, "position %d of %s is outside the log [%d, %d]", at.Offset, tp, lo.Offset, hi.Offset)
@@ -229,7 +238,7 @@ func (r *rewinder) verifyInFlight(found kadm.TopicDetails, was map[string]snapsh
 	const fix = "take a later checkpoint, or a savepoint"
 	missing := map[string]bool{}
 	for _, part := range r.m.InFlight {
-		topic := r.origin.names().Repartition(part.UID)
+		topic := r.origin.manifestNames().Repartition(part.UID)
 		d, read := found[topic]
 		if !read || part.From == part.To || missing[topic] {
 			continue

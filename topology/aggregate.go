@@ -84,7 +84,7 @@ func aggregate[K, V, G, A any](g grouping[K, V, G], kind, uid string, c codec.Co
 	n.stateful, n.KeyCodec, n.ValueCodec = true, codecName(g.k), codecName(c)
 	n.store = &task.StoreSpec{
 		UID: uid, Kind: task.StoreKeyed, KeyCodec: n.KeyCodec, ValueCodec: n.ValueCodec,
-		KeySchema: codec.Schema(g.k), ValueSchema: codec.Schema(c), InMemory: s.inMemory,
+		KeySchema: codec.Schema(g.k), ValueSchema: codec.Schema(c), InMemory: s.inMemory, Place: placing(g.k),
 	}
 	uses(n.vertex, changelogOf(uid, true), g.k)
 	uses(n.vertex, changelogOf(uid, false), c)

@@ -41,7 +41,7 @@ func NewLoop[K, V any](b *Builder, uid string, key codec.Codec[K], value codec.C
 	n.needCodec(value == nil, "value")
 	n.needPartitions(s)
 	n.hop, n.loop, n.KeyCodec, n.ValueCodec = true, true, codecName(key), codecName(value)
-	n.input = &task.Input{Topic: uid, Internal: true, Loop: true}
+	n.input = &task.Input{Topic: uid, Internal: true, Loop: true, Place: placing(key)}
 	uses(n.vertex, repartitionOf(uid, true), key)
 	uses(n.vertex, repartitionOf(uid, false), value)
 	n.open = func(t *task.Task, input int) func(*task.Raw) error {

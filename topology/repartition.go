@@ -53,7 +53,7 @@ func throughTopic[K, V any](b *Builder, w *vertex, kc codec.Codec[K], vc codec.C
 	w.needPartitions(s)
 	r := newNode[K, V](b, "from-"+w.Kind, s, w)
 	r.UID, r.hop, r.KeyCodec, r.ValueCodec = w.UID, true, w.KeyCodec, w.ValueCodec
-	r.input = &task.Input{Topic: w.UID, Internal: true}
+	r.input = &task.Input{Topic: w.UID, Internal: true, Place: placing(kc)}
 	uses(w, repartitionOf(w.UID, true), kc)
 	uses(w, repartitionOf(w.UID, false), vc)
 	r.open = func(t *task.Task, input int) func(*task.Raw) error {

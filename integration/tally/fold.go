@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -23,11 +24,14 @@ func (t Tally) input(sub int32) string {
 	return t.names().Repartition("by-group")
 }
 
+// inner is the number of partitions of the repartition topic.
+func (t Tally) inner() int32 { return cmp.Or(t.Internal, t.Partitions) }
+
 // tasks of the topology, in order.
 func (t Tally) tasks() (out []offsets.Task) {
-	for sub := range int32(len(stores)) {
-		for p := range t.Partitions {
-			out = append(out, offsets.Task{Sub: sub, Partition: p})
+	for sub, n := range []int32{t.Partitions, t.inner()} {
+		for p := range n {
+			out = append(out, offsets.Task{Sub: int32(sub), Partition: p})
 		}
 	}
 	return out
@@ -67,7 +71,7 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 		in := Partition{t.In(), p}
 		for _, r := range f.Logs[in].committed() {
 			group := []byte(t.group(string(r.Key)))
-			if r.Offset >= at[in].Offset || offsets.Partition(group, t.Partitions) != who.Partition {
+			if r.Offset >= at[in].Offset || offsets.Partition(group, t.inner()) != who.Partition {
 				continue
 			}
 			v, err := inputValue(r)

@@ -38,6 +38,7 @@ type Tally struct {
 	Keys       int
 	Groups     int
 	Partitions int32
+	Internal   int32                   // of the repartition topic; 0: as many
 	Kafka      []kgo.Opt               // for the clients that load and check: dialers, TLS
 	Timeline   uint32                  // to be looked at; 0: the first
 	Source     string                  // topic of the input; "": one of its own

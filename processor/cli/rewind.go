@@ -18,7 +18,9 @@ type rewindFlags struct {
 	fork, stopWorkers bool
 	drained           bool
 	leave             []string
-	positions         map[string]string
+	added             []string
+	positions, rename map[string]string
+	internal          int
 }
 
 func (r *rewindFlags) add(f *pflag.FlagSet) {
@@ -28,18 +30,25 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&r.stopWorkers, "stop-workers", false, "stop the workers that run, instead of refusing to rewind under them")
 	f.BoolVar(&r.drained, "allow-drained", false, "let --from be of a drain: time begins anew, and windows that have fired fire again for records of theirs that come later")
 	f.StringSliceVar(&r.leave, "allow-non-restored-state", nil, "`uids` of stores and repartitions, and topics of sources, that the plan no longer has and that may be left behind")
+	f.StringToStringVar(&r.rename, "rename-state", nil, "`old=new`: uids of stores and repartitions that the plan calls something else")
+	f.IntVar(&r.internal, "internal-partitions", 0, "`number` of partitions of repartition topics from then on: state and records in flight are divided anew, by key; default: as many as there were")
+	f.StringSliceVar(&r.added, "allow-added-partitions", nil, "`topics` of sources that may have more partitions than they had; the new ones begin at the beginning")
 	f.StringToStringVar(&r.positions, "position", nil, "`topic=earliest` or topic=latest: where partitions of a source begin whose position is of no use")
 }
 
 // options are nil if nothing is to be begun anew.
 func (r *rewindFlags) options() (*processor.RewindOptions, error) {
 	if r.from == "" {
-		if r.id != "" || r.fork || r.stopWorkers || r.drained || len(r.leave) > 0 || len(r.positions) > 0 {
-			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-drained, --allow-non-restored-state and --position do nothing without --from")
+		if r.id != "" || r.fork || r.stopWorkers || r.drained || r.internal != 0 || len(r.leave)+len(r.added)+len(r.positions)+len(r.rename) > 0 {
+			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-drained, --allow-non-restored-state, --rename-state, --internal-partitions, --allow-added-partitions and --position do nothing without --from")
 		}
 		return nil, nil
 	}
-	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave, Positions: map[string]processor.RewindPosition{}}
+	if r.internal < 0 {
+		return nil, Usagef("--internal-partitions %d: pass 1 or more", r.internal)
+	}
+	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave,
+		Rename: r.rename, InternalPartitions: r.internal, AllowAddedPartitions: r.added, Positions: map[string]processor.RewindPosition{}}
 	for topic, at := range r.positions {
 		if at != string(processor.RewindToEarliest) && at != string(processor.RewindToLatest) {
 			return nil, Usagef("--position %s=%s: known are earliest, latest", topic, at)
@@ -146,6 +155,12 @@ func writeReport(w io.Writer, r processor.RewindReport, dry bool) {
 	}
 	if len(r.NotRestored) > 0 {
 		fmt.Fprintf(w, "left behind: %s\n", strings.Join(r.NotRestored, ", "))
+	}
+	if len(r.Renamed) > 0 {
+		fmt.Fprintf(w, "renamed: %s\n", strings.Join(r.Renamed, ", "))
+	}
+	if len(r.Rescaled) > 0 {
+		fmt.Fprintf(w, "partitions: %s\n", strings.Join(r.Rescaled, ", "))
 	}
 	for _, s := range r.Superseded {
 		fmt.Fprintf(w, "superseded: %s/%d, what was written below offset %d and after the cut\n", s.Topic, s.Partition, s.End)

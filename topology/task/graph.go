@@ -74,6 +74,9 @@ type Input struct {
 	Start       StartPosition
 	Upstream    []int // sub-topologies that write it, when Internal
 
+	// Place cuts out of an encoded key what places its record, when Internal; nil: all of it.
+	Place func(key []byte) []byte
+
 	// Open builds the typed chain behind the input for one task.
 	Open func(t *Task) func(r *Raw) error
 }
@@ -108,6 +111,9 @@ type StoreSpec struct {
 	InMemory               bool          // rows are not kept on disk
 	Window                 time.Duration // size of the windows, when Kind is StoreWindow
 	Retention              time.Duration // how long a row lives in event time; 0: for ever
+
+	// Place is that of an Input for the keys of the rows.
+	Place func(key []byte) []byte
 }
 
 // Output is a topic that a sub-topology writes.
