@@ -270,6 +270,7 @@ func (c *coordinator) record(r checkpoint.Record) (control.Record, bool) {
 	case checkpoint.Completed:
 		return control.Complete{
 			Cut: c.cut(r.Cut), Timeline: line, Manifest: c.place.name, SHA256: c.place.sha256, Path: c.place.path, Triggered: r.Began, Wall: r.Wall,
+			Bytes: c.place.bytes, Added: c.place.added,
 		}, true
 	case checkpoint.Dropped:
 		k, ok := c.state.Complete(r.ID)

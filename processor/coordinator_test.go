@@ -18,7 +18,7 @@ func TestDecisionOfACoordinatorThatWasReplaced(t *testing.T) {
 	cut := control.Cut{ID: 2, Kind: checkpoint.Savepoint, Full: true, Asked: &asked}
 	c := coordinator{
 		task:  &runningTask{lane: &lane{app: &application{names: offsets.Names{Application: "app", Timeline: 1}}}},
-		place: manifestPlace{cut: 2, name: "m2", sha256: sum, path: "/s"},
+		place: manifestPlace{cut: 2, name: "m2", sha256: sum, path: "/s", bytes: 9, added: 4},
 	}
 	for _, r := range []control.Record{
 		control.Born{Timeline: 1, Fingerprint: "f", InternalPartitions: 1, Plan: []byte(`{}`)}, first, asked,
@@ -45,7 +45,7 @@ func TestDecisionOfACoordinatorThatWasReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%+v: %v", r, err)
 		}
-		if k, said := out.(control.Complete); said && (*k.Asked != asked || k.Triggered != 5 || k.Path != "/s") {
+		if k, said := out.(control.Complete); said && (*k.Asked != asked || k.Triggered != 5 || k.Path != "/s" || k.Bytes != 9 || k.Added != 4) {
 			t.Errorf("%+v", k)
 		}
 		return string(key) + string(value), true
