@@ -226,10 +226,13 @@ func (u *uploads) teller() (*kgo.Client, error) {
 // noTeller closes a producer that has failed: it may do so for ever. The next one is new.
 func (u *uploads) noTeller(cl *kgo.Client) {
 	u.telling.Lock()
-	defer u.telling.Unlock()
-	if u.acks == cl {
+	mine := u.acks == cl
+	if mine {
 		u.acks = nil
-		cl.Close()
+	}
+	u.telling.Unlock()
+	if mine {
+		cl.Close() // which may wait for a broker: not under the lock that others wait for
 	}
 }
 
