@@ -25,6 +25,7 @@ type origin struct {
 	added   []string
 	left    []string
 	renamed map[string]string // by uid of the manifest: what the plan calls it
+	had     map[string]bool   // uids of the manifest
 
 	at map[topicPartition]int64 // first positions of sources, known when they are verified
 }

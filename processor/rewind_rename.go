@@ -32,9 +32,11 @@ func (o *origin) was(is string) string {
 
 // rename reads the plan of the manifest with the new uids.
 func (o *origin) rename() {
+	o.had = map[string]bool{}
 	for i := range o.plan.Subs {
 		sub := &o.plan.Subs[i]
 		for j := range sub.Stores {
+			o.had[sub.Stores[j].UID] = true
 			sub.Stores[j].UID = o.is(sub.Stores[j].UID)
 		}
 		for j := range sub.Inputs {
@@ -44,6 +46,7 @@ func (o *origin) rename() {
 		}
 		for j := range sub.Outputs {
 			if sub.Outputs[j].Internal {
+				o.had[sub.Outputs[j].Topic] = true
 				sub.Outputs[j].Topic = o.is(sub.Outputs[j].Topic)
 			}
 		}
@@ -64,17 +67,7 @@ func (o *origin) rowIs(row task.TimeRow) task.TimeRow {
 // verifyRenames looks at uids alone; whether rows fit is seen where stores are compared.
 func (o *origin) verifyRenames(no func(fix, format string, args ...any)) {
 	const fix = "check the spelling: old=new, uids of stores and repartitions"
-	had, has := map[string]bool{}, map[string]bool{}
-	for i := range o.plan.Subs { // with the new ones
-		for _, s := range o.plan.Subs[i].Stores {
-			had[o.was(s.UID)] = true
-		}
-		for _, out := range o.plan.Subs[i].Outputs {
-			if out.Internal {
-				had[o.was(out.Topic)] = true
-			}
-		}
-	}
+	has := map[string]bool{}
 	for i := range o.a.graph.Subs {
 		for _, s := range o.a.graph.Subs[i].Stores {
 			has[s.UID] = true
@@ -91,13 +84,13 @@ func (o *origin) verifyRenames(no func(fix, format string, args ...any)) {
 		other, twice := from[is]
 		from[is] = was
 		switch {
-		case !had[was]:
+		case !o.had[was]:
 			no(fix, "%s is renamed to %s, and there is nothing of that name", was, is)
 		case !has[is]:
 			no(fix, "%s is renamed to %s, which is not in the plan", was, is)
 		case twice:
 			no(fix, "%s and %s are both renamed to %s", other, was, is)
-		case had[is] && o.renamed[is] == "":
+		case o.had[is] && o.renamed[is] == "":
 			no("rename that one, too", "%s is renamed to %s, and there is something of that name already", was, is)
 		}
 	}
