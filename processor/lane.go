@@ -330,6 +330,8 @@ func (l *lane) handle(e any) {
 		l.seen(e)
 	case coordinatorFact:
 		l.coordinatorFact(e)
+	case claimDeleted:
+		l.claimDeleted(e)
 	case stopWanted:
 	default:
 		panic(fmt.Sprintf("lane inbox: unknown event %T", e))
