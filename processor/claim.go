@@ -21,27 +21,12 @@ import (
 //   - Its files are deleted in the background, by each coordinator anew until that is done.
 //   - That is written, too, so that later ones do not look for them.
 //
-// Invariants:
-//
-//	deleting != 0 => the control topic says that its savepoint is not kept
-//	committed => written => write != nil
+// Invariant: deleting != 0 => the control topic says that its savepoint is not kept
 type claims struct {
-	write     *control.Claim // nil: nothing is to be said
-	written   bool           // in the open epoch, or in one that is committed
-	committed bool           // and not read back yet
-	deleting  uint32         // timeline of the claim whose savepoint is being deleted, 0: none
-	all       bool           // the application has ended, and no claimed savepoint is to outlive it
+	says     notice
+	deleting uint32 // timeline of the claim whose savepoint is being deleted, 0: none
+	all      bool   // the application has ended, and no claimed savepoint is to outlive it
 }
-
-func (c *claims) pending() bool { return c.write != nil && !c.written }
-
-// The epoch that it was written in is committed, or lost.
-func (c *claims) commit() { c.committed = c.written }
-
-func (c *claims) rollback() { c.written = c.committed }
-
-// said hears what was written come back.
-func (c *claims) said() { c.write, c.written, c.committed = nil, false, false }
 
 // subsumed says whether a claimed savepoint is not needed any more beside so many checkpoints.
 func subsumed(s control.Claimed, kept []control.Complete, retained int) bool {
@@ -56,7 +41,7 @@ func subsumed(s control.Claimed, kept []control.Complete, retained int) bool {
 
 // lookAtClaims begins the next step, if one is due.
 func (c *coordinator) lookAtClaims(now int64) {
-	if c.claims.write != nil || c.claims.deleting != 0 {
+	if c.claims.says.record != nil || c.claims.deleting != 0 {
 		return
 	}
 	l := c.task.lane
@@ -67,7 +52,7 @@ func (c *coordinator) lookAtClaims(now int64) {
 			l.uploads.deleteClaimed(s, func() { l.inbox.push(claimDeleted(s.Timeline)) })
 			return
 		case c.claims.all || subsumed(s, c.state.Kept(), l.cfg.checkpoints.settings().Retained):
-			c.claims.write = &control.Claim{Timeline: s.Timeline, Wall: now}
+			c.claims.says.record = control.Claim{Timeline: s.Timeline, Wall: now}
 			return
 		}
 	}
@@ -80,7 +65,7 @@ type claimDeleted uint32
 func (l *lane) claimDeleted(e claimDeleted) {
 	if c := l.coordinator(); c != nil && c.claims.deleting == uint32(e) {
 		c.claims.deleting = 0
-		c.claims.write = &control.Claim{Timeline: uint32(e), Deleted: true, Wall: l.now().UnixMilli()}
+		c.claims.says.record = control.Claim{Timeline: uint32(e), Deleted: true, Wall: l.now().UnixMilli()}
 	}
 }
 

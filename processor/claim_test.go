@@ -7,30 +7,6 @@ import (
 	"github.com/weir-stream/weir/processor/internal/control"
 )
 
-// What is said of a claim is said once: again if its epoch is lost, and not if a later one is, before it was read back.
-func TestClaimIsSaidOnce(t *testing.T) {
-	c := claims{write: &control.Claim{Timeline: 2}}
-	for i, step := range []struct {
-		do   func()
-		want bool
-	}{
-		{func() {}, true},
-		{func() { c.written = true }, false},
-		{c.rollback, true},
-		{func() { c.written = true; c.commit() }, false},
-		{c.rollback, false},
-		{c.commit, false},
-		{c.said, false},
-	} {
-		if step.do(); c.pending() != step.want {
-			t.Errorf("step %d: pending is %t", i, c.pending())
-		}
-	}
-	if c != (claims{}) {
-		t.Errorf("%+v is left", c)
-	}
-}
-
 // Savepoints, and checkpoints from before the application last went back to it, take no place.
 func TestSubsumed(t *testing.T) {
 	kept := func(ids ...uint64) (out []control.Complete) {

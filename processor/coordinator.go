@@ -97,7 +97,9 @@ func (c *coordinator) learn(key, value []byte, offset int64) error {
 	case control.Complete:
 		c.forget(r.ID)
 	case control.Claim:
-		c.claims.said()
+		c.claims.says.heard()
+	case control.Quiet:
+		c.drain.says.heard()
 	}
 	return nil
 }
@@ -228,7 +230,12 @@ func (l *lane) coordinator() *coordinator {
 }
 
 // pending says whether there is something to write, which takes an epoch.
-func (c *coordinator) pending() bool { return c.write != nil && !c.written || c.claims.pending() }
+func (c *coordinator) pending() bool {
+	return c.write != nil && !c.written || c.claims.says.pending() || c.drain.says.pending()
+}
+
+// notices are written beside what the machine decides.
+func (c *coordinator) notices() [2]*notice { return [2]*notice{&c.claims.says, &c.drain.says} }
 
 // tick lets the machine look at the clock, which takes no epoch.
 func (c *coordinator) tick(now int64) {
@@ -240,12 +247,15 @@ func (c *coordinator) tick(now int64) {
 
 // Flush writes what was decided, in the epoch that decided it.
 func (c *coordinator) Flush() error {
-	if c.claims.pending() {
-		failpoint("claim")
-		if err := c.send(*c.claims.write); err != nil {
+	for _, n := range c.notices() {
+		if !n.pending() {
+			continue
+		}
+		failpoint("notice")
+		if err := c.send(n.record); err != nil {
 			return err
 		}
-		c.claims.written = true
+		n.written = true
 	}
 	if c.write == nil || c.written {
 		return nil
@@ -311,7 +321,9 @@ func (c *coordinator) cut(of checkpoint.Cut) control.Cut {
 
 // Committed: what was written is in the log, and comes back from there.
 func (c *coordinator) Committed() {
-	c.claims.commit()
+	for _, n := range c.notices() {
+		n.commit()
+	}
 	if c.written {
 		c.write, c.written = nil, false
 	}
@@ -319,7 +331,9 @@ func (c *coordinator) Committed() {
 
 // Rollback: what was to be written is lost, and the machine decides anew.
 func (c *coordinator) Rollback() {
-	c.claims.rollback()
+	for _, n := range c.notices() {
+		n.rollback()
+	}
 	if c.write != nil {
 		c.write, c.written = nil, false
 		c.machine.Step(checkpoint.WriteLost{})
@@ -329,6 +343,7 @@ func (c *coordinator) Rollback() {
 
 // The control task has no time: nobody waits for it.
 
+func (c *coordinator) EndInput(int) error                                        { return nil }
 func (c *coordinator) Tick(int64) error                                          { return nil }
 func (c *coordinator) TickDue(int64) bool                                        { return false }
 func (c *coordinator) Stamped(int, offsets.Task, int64, offsets.StampKind) error { return nil }

@@ -332,6 +332,8 @@ func (l *lane) handle(e any) {
 		l.coordinatorFact(e)
 	case claimDeleted:
 		l.claimDeleted(e)
+	case loopsEmpty:
+		l.loopsEmpty()
 	case stopWanted:
 	default:
 		panic(fmt.Sprintf("lane inbox: unknown event %T", e))

@@ -15,7 +15,7 @@ import (
 // nothing of the savepoint is left in the end, counts are exact, and workers that are started with the same options find
 // the rewind done.
 func TestClaimKilledAtEachStep(t *testing.T) {
-	for _, point := range []string{"claim:1", "claim.delete:1", "claim.deleted:1", "claim:2"} {
+	for _, point := range []string{"notice:1", "claim.delete:1", "claim.deleted:1", "notice:2"} {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
 			p := r.start("a", "")

@@ -76,6 +76,8 @@ func (h *history) step(t *testing.T) {
 		h.add(t, Declined{Cut: trigger.Cut, Timeline: h.line, Reason: checkpoint.TimedOut, Triggered: trigger.Wall, Wall: h.wall})
 	case n < 17 && undecided:
 		h.add(t, Complete{Cut: trigger.Cut, Timeline: h.line, Manifest: "m", SHA256: sum, Triggered: trigger.Wall, Wall: h.wall})
+	case n == 18 && h.rng.IntN(4) == 0 && !h.state.Quiet(h.line):
+		h.add(t, Quiet{Timeline: h.line, Wall: h.wall})
 	case n == 17 && len(h.state.Claimed()) > 0:
 		claimed := h.state.Claimed()
 		of := claimed[h.rng.IntN(len(claimed))]
@@ -205,6 +207,7 @@ func sees(s *State) string {
 			b.WriteString("dropped " + texts([]Record{k}))
 		}
 	}
+	fmt.Fprintf(&b, "quiet %t\n", s.Quiet(s.Active()))
 	fmt.Fprintf(&b, "claimed %+v\n", s.Claimed())
 	for _, p := range s.Savepoints() {
 		fmt.Fprintf(&b, "savepoint %+v cut %d at %d declined %t complete %t\n", p.Request, p.Cut, p.Triggered, p.Declined != nil, p.Complete != nil)

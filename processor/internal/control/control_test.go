@@ -175,6 +175,21 @@ func TestStateOfClaims(t *testing.T) {
 	}
 }
 
+// Loops end with their timeline: those of the next one have not.
+func TestStateOfQuiet(t *testing.T) {
+	s := fold(t, born1, Quiet{Timeline: 1})
+	if !s.Quiet(1) || s.Quiet(0) || s.Quiet(2) {
+		t.Errorf("%+v", s)
+	}
+	if s = fold(t, born1, Quiet{Timeline: 1}, intent2, active2, born2); s.Quiet(2) {
+		t.Error("the next timeline is quiet")
+	}
+	var order *OrderError
+	if err := s.Apply(Quiet{Timeline: 3}); !errors.As(err, &order) {
+		t.Errorf("of a timeline that is not active: %v", err)
+	}
+}
+
 func TestStateRefusesOrders(t *testing.T) {
 	for name, records := range map[string][]Record{
 		"born twice":                {born1, born1},

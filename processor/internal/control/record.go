@@ -18,7 +18,7 @@ const version = 1
 
 const opening = `{"version":1,`
 
-// Record is one of Born, Intent, Active, Cancelled and Claim, which are about timelines, Request,
+// Record is one of Born, Intent, Active, Cancelled, Claim and Quiet, which are about timelines, Request,
 // Trigger, Declined, Complete, Dropped and Forgotten, which are about cuts, and Stop (see
 // cut.go).
 type Record interface {
@@ -85,6 +85,12 @@ type (
 		Deleted  bool   `json:"deleted,omitempty"`
 		Wall     int64  `json:"wall"`
 	}
+	// Quiet says that the timeline is drained and that its loops are empty: nothing comes
+	// through them any more but what windows send that fire at the end of time.
+	Quiet struct {
+		Timeline uint32 `json:"timeline"`
+		Wall     int64  `json:"wall"`
+	}
 )
 
 func (Born) kind() string      { return "born" }
@@ -92,18 +98,21 @@ func (Intent) kind() string    { return "intent" }
 func (Active) kind() string    { return "active" }
 func (Cancelled) kind() string { return "cancelled" }
 func (Claim) kind() string     { return "claim" }
+func (Quiet) kind() string     { return "quiet" }
 
 func (r Born) timeline() uint32      { return r.Timeline }
 func (r Intent) timeline() uint32    { return r.Timeline }
 func (r Active) timeline() uint32    { return r.Timeline }
 func (r Cancelled) timeline() uint32 { return r.Timeline }
 func (r Claim) timeline() uint32     { return r.Timeline }
+func (r Quiet) timeline() uint32     { return r.Timeline }
 
 func (r Born) name() string      { return number(r.Timeline) }
 func (r Intent) name() string    { return number(r.Timeline) }
 func (r Active) name() string    { return number(r.Timeline) }
 func (r Cancelled) name() string { return number(r.Timeline) }
 func (r Claim) name() string     { return number(r.Timeline) }
+func (r Quiet) name() string     { return number(r.Timeline) }
 
 func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
 
@@ -135,6 +144,7 @@ func (r Active) check() error {
 }
 func (r Cancelled) check() error { return nil }
 func (r Claim) check() error     { return nil }
+func (r Quiet) check() error     { return nil }
 
 var (
 	// ErrCorrupt is returned when a control record is not what weir writes.
@@ -207,6 +217,8 @@ func Decode(key, value []byte) (Record, error) {
 		r, err = decode[Record, Cancelled](body)
 	case "claim":
 		r, err = decode[Record, Claim](body)
+	case "quiet":
+		r, err = decode[Record, Quiet](body)
 	case "request":
 		r, err = decode[Record, Request](body)
 	case "triggered":

@@ -29,6 +29,7 @@ type State struct {
 	kept    map[uint64]Complete // completed and not dropped
 	dropped map[uint64]Complete // and not forgotten
 	points  savepoints
+	quiet   uint32 // the last timeline whose loops have ended
 }
 
 // OrderError is returned by Apply when a record cannot follow the ones before it: two
@@ -128,6 +129,11 @@ func (s *State) Apply(r Record) error {
 		if why := s.claim(r); why != "" {
 			return refuse(why)
 		}
+	case Quiet:
+		if l > s.active {
+			return refuse("this timeline is not active")
+		}
+		s.quiet = max(s.quiet, l)
 	default:
 		return refuse("unknown record")
 	}
