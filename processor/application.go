@@ -35,6 +35,7 @@ type application struct {
 	inputsOf   map[offsets.Task][]topicPartition
 	life       int64 // end of the control topic when the worker began
 	draining   bool  // as of then
+	quiet      bool  // the same
 }
 
 func newApplication(cfg *config, plan *topology.Plan, timeline uint32) *application {
@@ -218,7 +219,7 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 		return nil, drainedError(plan.Application(), k)
 	}
 	a := newApplication(cfg, plan, born.Timeline)
-	a.life, a.draining = life, state.Draining(born.Timeline)
+	a.life, a.draining, a.quiet = life, state.Draining(born.Timeline), state.Quiet(born.Timeline)
 	if err := a.compare(ctx, cl, born); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ type discarding struct {
 // discards says whether the lane goes on for that, although it is to stop.
 func (l *lane) discards() bool {
 	c := l.coordinator()
-	if c == nil || c.discarded || !l.discard.wanted() {
+	if c == nil || c.gone() || !l.discard.wanted() {
 		return false
 	}
 	now := l.now()
@@ -38,13 +38,17 @@ func (l *lane) discards() bool {
 		return false
 	}
 	if l.discard.begun != c { // or it was restored meanwhile
-		l.discard.begun = c
+		l.discard.begun, c.claims.all = c, true
 		c.look()
 		c.machine.Step(checkpoint.Stop{Discard: true})
 		c.act()
 	}
-	return !c.discarded
+	return !c.gone()
 }
+
+// gone says whether the application has ended, and nothing is left of its checkpoints and of the
+// savepoints that it has claimed.
+func (c *coordinator) gone() bool { return c.discarded && len(c.state.Claimed()) == 0 }
 
 // checkpointsFail tells of too many failures in a row, and makes them one of the control task
 // where that is wanted.

@@ -21,6 +21,7 @@ type controlTail struct {
 	topic   string
 	line    uint32
 	drains  atomic.Bool          // the time of the timeline is to end: sources are not read any more
+	quiet   atomic.Bool          // that of its loops, too
 	life    int64                // the end of the topic when the worker began: stops before it were for others
 	stop    func()               // ends the worker
 	hear    func(control.Record) // of the worker's uploads
@@ -40,6 +41,7 @@ type controlSeen struct {
 func newControlTail(cfg *config, app *application, hear func(control.Record), stop func()) *controlTail {
 	c := &controlTail{cfg: cfg, topic: app.names.Control(), line: app.names.Timeline, life: app.life, hear: hear, stop: stop, readers: map[*inbox]bool{}}
 	c.drains.Store(app.draining)
+	c.quiet.Store(app.quiet)
 	return c
 }
 
@@ -122,6 +124,9 @@ func (c *controlTail) apply(key, value []byte, offset int64) error {
 		c.next = offset + 1
 		if q, ok := r.(control.Request); ok && q.Drain && q.Timeline == c.line {
 			c.drains.Store(true)
+		}
+		if q, ok := r.(control.Quiet); ok && q.Timeline == c.line {
+			c.quiet.Store(true)
 		}
 		for in := range c.readers {
 			in.push(controlSeen{r, offset, stops})

@@ -29,6 +29,7 @@ type coordinator struct {
 	task    *runningTask
 	machine *checkpoint.Coordinator
 	drain   drainLook
+	claims  claims
 	state   control.State
 	read    [2]int64                          // by input: records below were told to the machine
 	acks    map[offsets.Task]control.Ack      // of the undecided cut
@@ -95,6 +96,10 @@ func (c *coordinator) learn(key, value []byte, offset int64) error {
 		}
 	case control.Complete:
 		c.forget(r.ID)
+	case control.Claim:
+		c.claims.says.heard()
+	case control.Quiet:
+		c.drain.says.heard()
 	}
 	return nil
 }
@@ -231,18 +236,34 @@ func (l *lane) coordinator() *coordinator {
 }
 
 // pending says whether there is something to write, which takes an epoch.
-func (c *coordinator) pending() bool { return c.write != nil && !c.written }
+func (c *coordinator) pending() bool {
+	return c.write != nil && !c.written || c.claims.says.pending() || c.drain.says.pending()
+}
+
+// notices are written beside what the machine decides.
+func (c *coordinator) notices() [2]*notice { return [2]*notice{&c.claims.says, &c.drain.says} }
 
 // tick lets the machine look at the clock, which takes no epoch.
 func (c *coordinator) tick(now int64) {
 	c.machine.Step(checkpoint.Tick{Now: now})
 	c.act()
 	c.lookAtDrain(now)
+	c.lookAtClaims(now)
 }
 
 // Flush writes what was decided, in the epoch that decided it.
 func (c *coordinator) Flush() error {
-	if !c.pending() {
+	for _, n := range c.notices() {
+		if !n.pending() {
+			continue
+		}
+		failpoint("notice")
+		if err := c.send(n.record); err != nil {
+			return err
+		}
+		n.written = true
+	}
+	if c.write == nil || c.written {
 		return nil
 	}
 	failpoint("decide")
@@ -250,6 +271,15 @@ func (c *coordinator) Flush() error {
 	if !ok {
 		return nil
 	}
+	if err := c.send(r); err != nil {
+		return err
+	}
+	c.written = true
+	return nil
+}
+
+// send writes a record to the control topic.
+func (c *coordinator) send(r control.Record) error {
 	key, value, err := control.Encode(r)
 	if err != nil {
 		return err
@@ -259,7 +289,6 @@ func (c *coordinator) Flush() error {
 	rec.Topic, rec.Key, rec.Value = c.task.lane.app.names.Control(), txn.arena.copy(key), txn.arena.copy(value)
 	rec.Timestamp = c.task.lane.started
 	txn.produce(c.task.lane.ctx, rec, txn.promise(c.task, nil))
-	c.written = true
 	return nil
 }
 
@@ -298,6 +327,9 @@ func (c *coordinator) cut(of checkpoint.Cut) control.Cut {
 
 // Committed: what was written is in the log, and comes back from there.
 func (c *coordinator) Committed() {
+	for _, n := range c.notices() {
+		n.commit()
+	}
 	if c.written {
 		c.write, c.written = nil, false
 	}
@@ -305,6 +337,9 @@ func (c *coordinator) Committed() {
 
 // Rollback: what was to be written is lost, and the machine decides anew.
 func (c *coordinator) Rollback() {
+	for _, n := range c.notices() {
+		n.rollback()
+	}
 	if c.write != nil {
 		c.write, c.written = nil, false
 		c.machine.Step(checkpoint.WriteLost{})
@@ -314,6 +349,7 @@ func (c *coordinator) Rollback() {
 
 // The control task has no time: nobody waits for it.
 
+func (c *coordinator) EndInput(int) error                                        { return nil }
 func (c *coordinator) Tick(int64) error                                          { return nil }
 func (c *coordinator) TickDue(int64) bool                                        { return false }
 func (c *coordinator) Stamped(int, offsets.Task, int64, offsets.StampKind) error { return nil }

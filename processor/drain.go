@@ -18,6 +18,7 @@ import (
 //
 //   - a task with sources reads no more of them and sets their time to the end, in an epoch;
 //   - whoever writes a repartition topic says so there, behind all that it has sent;
+//   - a loop ends when nothing is left in it, see loops.go;
 //   - when all inputs of a task are at the end so is the task: its windows have fired;
 //   - each task commits its time beside its positions, where the coordinator looks; when
 //     all are at the end nothing is on its way, and it triggers the cut of the stop.
@@ -33,15 +34,21 @@ func (t *runningTask) leaves(input int) bool {
 	return t.lane.control.drains.Load() || t.run.InputWatermark(input) == offsets.EndOfTime
 }
 
-// drain ends the time of the sources of the lane's tasks, if the timeline is drained. It needs
-// an epoch: windows fire.
+// endsNow says whether the time of an input ends, of itself: that of a source, or of a loop that
+// is empty.
+func (t *runningTask) endsNow(input int) bool {
+	return t.leaves(input) || t.inputs[input].loop && t.lane.control.quiet.Load()
+}
+
+// drain ends the time of the sources of the lane's tasks, if the timeline is drained, and that of
+// loops. It needs an epoch: windows fire.
 func (l *lane) drain() {
 	if !l.control.drains.Load() {
 		return
 	}
 	for _, id := range slices.Clone(l.order) {
 		t := l.tasks[id]
-		if t == nil || t.stop != nil || t.cut.last || !t.hasSourceToEnd() {
+		if t == nil || t.stop != nil || t.cut.last || !t.hasInputToEnd() {
 			continue
 		}
 		if l.machine.Phase() == epoch.Idle && l.leaseHolds() {
@@ -51,34 +58,34 @@ func (l *lane) drain() {
 			return
 		}
 		l.touch(t)
-		if err := t.endSources(); err != nil {
+		if err := t.endInputs(); err != nil {
 			l.userFailed(t, err)
 			return
 		}
 	}
 }
 
-func (t *runningTask) hasSourceToEnd() bool {
+func (t *runningTask) hasInputToEnd() bool {
 	for i := range t.inputs {
-		if t.leaves(i) && t.run.InputWatermark(i) != offsets.EndOfTime {
+		if t.endsNow(i) && t.run.InputWatermark(i) != offsets.EndOfTime {
 			return true
 		}
 	}
 	return false
 }
 
-// endSources leaves what was read of the sources and not processed to whoever comes after,
-// and sets their time to the end. If the epoch is aborted it is done again; the records of
+// endInputs leaves what was read of the sources and not processed to whoever comes after,
+// and sets their time to the end, and that of empty loops. If the epoch is aborted it is done again; the records of
 // that epoch are processed before, or left, too.
-func (t *runningTask) endSources() error {
+func (t *runningTask) endInputs() error {
 	failpoint("drain")
 	rest := slices.DeleteFunc(t.queue[t.read:], func(q polled) bool { return t.leaves(int(q.input)) })
 	t.queue, t.ahead = t.queue[:t.read+len(rest)], t.read
 	for i := range t.inputs {
-		if !t.leaves(i) {
+		if !t.endsNow(i) {
 			continue
 		}
-		if err := t.run.Stamped(i, t.id, offsets.EndOfTime, offsets.Heartbeat); err != nil {
+		if err := t.run.EndInput(i); err != nil {
 			return err
 		}
 	}
@@ -90,34 +97,41 @@ const drainLookEvery = time.Second
 
 // drainLook is the coordinator's look at how far a drain is.
 type drainLook struct {
-	last  int64 // ms
+	says  notice // that loops are empty
+	last  int64  // ms
 	under atomic.Bool
 }
 
-// lookAtDrain tells the machine when the time of every task has ended.
+// lookAtDrain tells the machine when the time of every task has ended, and nothing goes round in
+// loops any more. Before that it tells the tasks when loops are empty.
 func (c *coordinator) lookAtDrain(now int64) {
 	d, l := &c.drain, c.task.lane
-	if !c.machine.Log().Draining() || now-d.last < drainLookEvery.Milliseconds() || d.under.Load() {
+	if !c.machine.Log().Draining() || now-d.last < drainLookEvery.Milliseconds() || d.under.Load() || d.says.record != nil {
 		return
 	}
 	d.last = now
 	d.under.Store(true)
+	ends := l.app.hasLoops() && !c.state.Quiet(l.app.names.Timeline) // what is looked for is the end of loops
 	l.helpers.Go(func() {
 		defer d.under.Store(false)
 		ctx, cancel := context.WithTimeout(l.ctx, l.cfg.transactionTimeout)
 		defer cancel()
-		over, err := l.drained(ctx)
+		over, err := l.drained(ctx, ends)
 		if err != nil && l.ctx.Err() == nil {
 			l.cfg.listener.warn("look how far the drain is", err)
 		}
-		if over {
+		switch {
+		case over && ends:
+			l.inbox.push(loopsEmpty{})
+		case over:
 			l.inbox.push(coordinatorFact{fact: checkpoint.Drained{}})
 		}
 	})
 }
 
-// drained says whether every task of the plan has committed that its time has ended.
-func (l *lane) drained(ctx context.Context) (bool, error) {
+// drained says whether every task of the plan has committed that its time has ended, but for those
+// that wait for loops if it is these that are to end; and whether nothing is on its way in loops.
+func (l *lane) drained(ctx context.Context, ends bool) (bool, error) {
 	got, err := fetchCommitted(ctx, l.group.client, l.app, l.app.planTasks()...)
 	if planted("take the savepoint before time has ended") {
 		return true, nil
@@ -128,12 +142,14 @@ func (l *lane) drained(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, p := range got {
-		if p.metadata.Timeline != l.app.names.Timeline || p.metadata.Time != offsets.EndOfTime {
-			return false, nil
-		}
+	if !l.app.timeEnded(got, ends) {
+		return false, nil
 	}
-	return true, nil
+	if !l.app.hasLoops() || ends && planted("end loops with records in them") || !ends && planted("leave what windows send at the end") {
+		return true, nil
+	}
+	busy, err := l.onTheWay(ctx, got)
+	return !busy && err == nil, err
 }
 
 // drainedError refuses to start an application whose time has ended.

@@ -330,6 +330,10 @@ func (l *lane) handle(e any) {
 		l.seen(e)
 	case coordinatorFact:
 		l.coordinatorFact(e)
+	case claimDeleted:
+		l.claimDeleted(e)
+	case loopsEmpty:
+		l.loopsEmpty()
 	case stopWanted:
 	default:
 		panic(fmt.Sprintf("lane inbox: unknown event %T", e))

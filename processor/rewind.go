@@ -19,7 +19,7 @@ import (
 
 // RewindOptions say what an application begins anew from, and what is allowed on the way.
 // What is there stays untouched: a savepoint is its owner's, and any number of applications
-// may begin from one.
+// may begin from one, unless it is claimed.
 type RewindOptions struct {
 	// From is the directory or URL of a savepoint, or the file of a manifest. A checkpoint is
 	// named by its manifest: <directory>/<application>/manifests/<cut>-<sum>.json.
@@ -32,6 +32,11 @@ type RewindOptions struct {
 	// Fork lets From be of another application: this one, which must be new, begins with a
 	// copy of its state and positions. The other one is not touched and goes on.
 	Fork bool
+	// Claim gives the savepoint to the application, which deletes it when as many newer
+	// checkpoints are complete as are retained, or with its checkpoints when it is cancelled. All
+	// workers must see it under this name, and nobody else may need it. A checkpoint of the
+	// application's own belongs to it in any case; one of another application cannot be claimed.
+	Claim bool
 	// StopWorkers stops the workers that run now. Without it a rewind of an application that
 	// has some is refused.
 	StopWorkers bool
@@ -89,6 +94,7 @@ type RewindReport struct {
 	NotRestored []string `json:"notRestored"`        // of RewindOptions.AllowNonRestored, what was left behind
 	Rescaled    []string `json:"rescaled,omitempty"` // repartitions that have another number of partitions now, "by-customer: 3 to 7"
 	Renamed     []string `json:"renamed,omitempty"`  // RewindOptions.Rename, "old=new"
+	Claimed     bool     `json:"claimed,omitempty"`  // the savepoint belongs to the application from here on
 	// Superseded are the output partitions with their ends when nobody wrote to them any more.
 	// Records below that came of what is processed again now come again behind it: who read
 	// them has to forget them.
@@ -159,6 +165,14 @@ func rewind(ctx context.Context, cfg *config, plan *topology.Plan, o RewindOptio
 	began := time.Now()
 	r := &rewinder{cfg: cfg, plan: plan, o: o}
 	if err := r.open(ctx); err != nil {
+		if errors.Is(err, snapshot.ErrNotFound) {
+			done, look := r.claimedBefore(ctx)
+			if done {
+				cfg.listener.rewound(r.report)
+				return r.report, nil
+			}
+			err = errors.Join(err, look)
+		}
 		return RewindReport{}, fmt.Errorf("rewind %s: %w", plan.Application(), err)
 	}
 	defer r.close()
@@ -220,14 +234,19 @@ func (r *rewinder) open(ctx context.Context) (err error) {
 		r.close()
 		return err
 	}
-	r.id = r.o.ID
-	if r.id == "" {
-		r.id = manifestSum(r.name)
-		if r.o.InternalPartitions != 0 {
-			r.id += fmt.Sprintf("-%d", r.o.InternalPartitions)
-		}
-	}
+	r.id = r.idOf(r.name)
 	return nil
+}
+
+// idOf is the rewind's, to a manifest of this name.
+func (r *rewinder) idOf(manifest string) string {
+	switch {
+	case r.o.ID != "":
+		return r.o.ID
+	case r.o.InternalPartitions != 0:
+		return fmt.Sprintf("%s-%d", manifestSum(manifest), r.o.InternalPartitions)
+	}
+	return manifestSum(manifest)
 }
 
 // manifestSum is the hash in manifests/<cut>-<sha256>.json.
@@ -338,6 +357,7 @@ func (r *rewinder) reportOf(a control.Active) {
 	r.report.ID, r.report.Application = a.Base.Rewind, r.plan.Application()
 	r.report.Timeline, r.report.Previous = a.Timeline, a.From
 	r.report.From, r.report.Origin, r.report.Cut = a.Base.Manifest, a.Base.Application, a.Base.Cut
+	r.report.Claimed = a.Base.Claim != ""
 	r.report.Superseded = nil
 	for _, s := range a.Base.Superseded {
 		r.report.Superseded = append(r.report.Superseded, SupersededRange(s))
@@ -367,6 +387,9 @@ func (r *rewinder) make(ctx context.Context, line uint32) error {
 			Rewind: r.id, Application: r.m.Application, Timeline: r.m.Timeline, Cut: r.m.Cut,
 			Manifest: r.bucket.String() + "/" + r.name, SHA256: manifestSum(r.name),
 		},
+	}
+	if active.Base.Claim, err = r.claimOf(); err != nil {
+		return err
 	}
 	if active.Base.Superseded, err = r.superseded(ctx); err != nil {
 		return err

@@ -27,6 +27,7 @@ func (r *rewinder) verify(ctx context.Context, state control.State, line uint32)
 	}
 	r.verifyName(state, no)
 	r.verifyTime(no)
+	r.verifyClaim(state, no)
 	if err := r.verifyKept(ctx, state, no); err != nil {
 		return err
 	}

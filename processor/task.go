@@ -64,7 +64,8 @@ type input struct {
 	topicPartition
 	id       [16]byte // topic id
 	internal bool     // its records carry stamps
-	trimmed  bool     // what is committed is deleted
+	loop     bool
+	trimmed  bool // what is committed is deleted
 }
 
 // recordCount counts records of the user, by where they were read.
@@ -101,6 +102,7 @@ func (l *lane) newRunningTask(r taskRestored) (*runningTask, error) {
 	t.wantTime = l.app.wantsTime(int(r.task.Sub))
 	for i := range t.inputs {
 		t.inputs[i].internal, t.inputs[i].trimmed = sub.Inputs[i].Internal, sub.Inputs[i].Internal
+		t.inputs[i].loop = sub.Inputs[i].Loop
 	}
 	for i, o := range sub.Outputs {
 		topic, n := l.app.outputTopic(int(r.task.Sub), i)

@@ -10,6 +10,7 @@ import (
 type work interface {
 	Process(input int, r *task.Raw) error
 	Stamped(input int, from offsets.Task, watermark int64, kind offsets.StampKind) error
+	EndInput(input int) error
 	Tick(now int64) error
 	TickDue(now int64) bool
 	Flush() error

@@ -126,7 +126,7 @@ func Find(ctx context.Context, location string, o Options) (*Bucket, *Manifest, 
 
 // FindManifest is Find for who reads the manifest alone: objects may be missing.
 func FindManifest(ctx context.Context, location string, o Options) (*Bucket, *Manifest, error) {
-	root, manifest := splitManifest(location)
+	root, manifest := SplitManifest(location)
 	b, err := Open(ctx, root, o)
 	if err != nil {
 		return nil, nil, err

@@ -85,7 +85,7 @@ func TestLocations(t *testing.T) {
 		"/cp/" + file + "x":         {"/cp/" + file + "x", ""},
 		"/cp/not" + file:            {"/cp/not" + file, ""},
 	} {
-		if root, manifest := splitManifest(location); [2]string{root, manifest} != want {
+		if root, manifest := SplitManifest(location); [2]string{root, manifest} != want {
 			t.Errorf("%s is %q of %q", location, manifest, root)
 		}
 	}

@@ -89,6 +89,6 @@ func FuzzNames(f *testing.F) {
 		if p, err := parseLocation(s); err == nil {
 			_ = p.String()
 		}
-		_, _ = splitManifest(s)
+		_, _ = SplitManifest(s)
 	})
 }

@@ -148,8 +148,9 @@ func (p place) open(ctx context.Context, create bool) (bucket *blob.Bucket, shar
 	return bucket, false, err
 }
 
-// splitManifest takes the location of a manifest apart. Other locations are all root.
-func splitManifest(location string) (root, name string) {
+// SplitManifest takes the location of a manifest, as Find takes it, apart: where its bucket is, and its name in there.
+// Other locations are all root.
+func SplitManifest(location string) (root, name string) {
 	bare, query, hasQuery := strings.Cut(location, "?")
 	if !strings.Contains(location, "://") {
 		bare, query, hasQuery = filepath.ToSlash(location), "", false

@@ -65,20 +65,9 @@ func (b *Bucket) Remove(ctx context.Context, m *Manifest) (Swept, error) {
 	if err != nil {
 		return Swept{}, b.wrap("delete", name, err)
 	}
-	found, err := b.Manifests(ctx)
+	keep, err := b.others(ctx, name)
 	if err != nil {
 		return Swept{}, err
-	}
-	var keep []*Manifest
-	for _, l := range found {
-		if l.Name == name {
-			continue
-		}
-		other, err := b.manifest(ctx, l.Name)
-		if err != nil {
-			return Swept{}, err
-		}
-		keep = append(keep, other)
 	}
 	swept := Swept{Manifests: 1}
 	for _, o := range Unreferenced(m, keep) {
@@ -90,4 +79,45 @@ func (b *Bucket) Remove(ctx context.Context, m *Manifest) (Swept, error) {
 	}
 	b.prune()
 	return swept, nil
+}
+
+// others are the manifests of the bucket but for the one of this name.
+func (b *Bucket) others(ctx context.Context, name string) (keep []*Manifest, err error) {
+	found, err := b.Manifests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range found {
+		if l.Name == name {
+			continue
+		}
+		other, err := b.manifest(ctx, l.Name)
+		if err != nil {
+			return nil, err
+		}
+		keep = append(keep, other)
+	}
+	return keep, nil
+}
+
+// RemoveRest deletes the savepoint of a manifest as Remove does, and what a removal that was cut short has left: the
+// manifest may be gone. Nobody else may write a savepoint to this place meanwhile. Errors: as Remove.
+func (b *Bucket) RemoveRest(ctx context.Context, manifest string) (Swept, error) {
+	m, err := b.manifest(ctx, manifest)
+	if err == nil {
+		return b.Remove(ctx, m)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Swept{}, err
+	}
+	keep, err := b.others(ctx, manifest)
+	if err != nil {
+		return Swept{}, err
+	}
+	n, _ := parseName(manifest)
+	swept, err := b.Sweep(ctx, keep, n.cut, n.cut+1)
+	if err == nil {
+		b.prune()
+	}
+	return swept, err
 }

@@ -97,7 +97,7 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 
 // showCheckpoints says how the newest ones are.
 func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
-	if len(c.Kept) == 0 && c.Running == nil && c.Declined == nil {
+	if len(c.Kept)+len(c.Claimed) == 0 && c.Running == nil && c.Declined == nil {
 		return
 	}
 	fmt.Fprintln(w)
@@ -113,6 +113,13 @@ func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
 	}
 	if c.Failures > 0 {
 		fmt.Fprintf(w, "%d checkpoints in a row have failed\n", c.Failures)
+	}
+	for _, s := range c.Claimed {
+		becomes := "is deleted when checkpoints have taken its place"
+		if s.Deleting {
+			becomes = "is being deleted"
+		}
+		fmt.Fprintf(w, "savepoint %s, which was claimed, %s\n", s.Manifest, becomes)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/weir-stream/weir/changelog/snapshot"
@@ -111,13 +112,28 @@ func collectFrom(ctx context.Context, b *snapshot.Bucket, m *snapshot.Manifest) 
 // completedCut is one that counts, as the control topic says.
 type completedCut struct{ cut, manifest, path string }
 
-// completed are the cuts that count, in their order.
+// completed are the cuts that count, in their order. A savepoint that was claimed does until it is being deleted.
 func (t Tally) completed(f Facts) (out []completedCut) {
 	byCut := map[string]completedCut{}
+	claimed := map[string]string{} // cut by timeline
 	var cuts []string
 	for _, r := range f.Logs[Partition{t.names().Control(), 0}].committed() {
-		cut, ok := strings.CutPrefix(string(r.Key), "cut.")
-		if !ok {
+		kind, cut, _ := strings.Cut(string(r.Key), ".")
+		switch kind {
+		case "active":
+			var v struct {
+				Base struct {
+					Application, Claim string
+					Cut                uint64
+				}
+			}
+			if err := json.Unmarshal(r.Value, &v); err == nil && v.Base.Claim != "" && v.Base.Application == t.App {
+				claimed[cut] = strconv.FormatUint(v.Base.Cut, 10)
+			}
+		case "claim":
+			delete(byCut, claimed[cut])
+		}
+		if kind != "cut" {
 			continue
 		}
 		var v struct{ State, Manifest, Path string }

@@ -39,6 +39,7 @@ func main() {
 		from     = flag.String("from", "", "begin anew from the manifest")
 		again    = flag.String("rewind", "", "id of the rewind")
 		fork     = flag.Bool("fork", false, "the manifest is of another application")
+		claim    = flag.Bool("claim", false, "the savepoint is the application's from there on")
 		halt     = flag.Bool("stop-workers", false, "stop those that run, for the rewind")
 		internal = flag.Int("internal", 0, "internal partitions of the rewind")
 		reset    = flag.String("reset", "", "id of a reset: begin with empty state, at the beginning of the input")
@@ -52,7 +53,7 @@ func main() {
 	t.Partitions = int32(*parts)
 	more := []processor.Option{processor.Standbys(*standbys)}
 	if *from != "" {
-		more = append(more, processor.StartFrom(processor.RewindOptions{From: *from, ID: *again, Fork: *fork, StopWorkers: *halt, InternalPartitions: *internal}))
+		more = append(more, processor.StartFrom(processor.RewindOptions{From: *from, ID: *again, Fork: *fork, Claim: *claim, StopWorkers: *halt, InternalPartitions: *internal}))
 	}
 	if *cuts != "" {
 		more = append(more, processor.CheckpointInto(processor.Checkpoints{Dir: *cuts, Interval: *every, TolerableFailures: -1, Retained: *retained}))

@@ -34,6 +34,14 @@ type Checkpoints struct {
 	Running  *CheckpointProgress `json:"running,omitempty"`  // or a savepoint: one cut is taken at a time
 	Declined *Checkpoint         `json:"declined,omitempty"` // or savepoint: the last one of which the topic still says so
 	Failures int                 `json:"failures"`           // in a row, as tolerable failures are counted
+	Claimed  []ClaimedSavepoint  `json:"claimed,omitempty"`  // savepoints that the application has claimed and not deleted, oldest claim first
+}
+
+// ClaimedSavepoint belongs to the application since a rewind to it, see RewindOptions.Claim.
+type ClaimedSavepoint struct {
+	Timeline uint32 `json:"timeline"` // that the rewind has made
+	Manifest string `json:"manifest"` // without secrets
+	Deleting bool   `json:"deleting"` // newer checkpoints have taken its place
 }
 
 // Checkpoint is a cut, or one that was asked for.
@@ -85,6 +93,9 @@ func (c *Client) Checkpoints(ctx context.Context) (Checkpoints, error) {
 		return Checkpoints{}, err
 	}
 	out := Checkpoints{Kept: []Checkpoint{}, Failures: sum.failures}
+	for _, s := range state.Claimed() {
+		out.Claimed = append(out.Claimed, ClaimedSavepoint{Timeline: s.Timeline, Manifest: s.Base.Manifest, Deleting: s.Dropped})
+	}
 	for _, k := range sum.list() {
 		if k.State == CheckpointRetained {
 			out.Kept = append(out.Kept, k)

@@ -9,27 +9,7 @@ import (
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
 	"github.com/weir-stream/weir/processor/internal/checkpoint"
-	"github.com/weir-stream/weir/processor/internal/control"
 )
-
-// A loop has no time that could end, so that a drain would not know when it is through.
-func TestLoopsAreNotDrained(t *testing.T) {
-	for plan, want := range map[string]string{
-		`{"sub_topologies":[{"inputs":[{"topic":"in"},{"topic":"again","internal":true,"loop":true}]}]}`: "the loop again has no time",
-		`{"sub_topologies":[{"inputs":[{"topic":"in"},{"topic":"hop","internal":true}]}]}`:               "",
-	} {
-		var state control.State
-		born := control.Born{Timeline: 1, InternalPartitions: 1, Partitions: map[string]int32{"in": 1}, Plan: json.RawMessage(plan), Fingerprint: "f", TopicIDs: map[string]string{}, Wall: 1}
-		if err := state.Apply(born); err != nil {
-			t.Fatal(err)
-		}
-		c := &Client{application: "app"}
-		err := c.drainable(&state)
-		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrLoop) || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v", plan, err)
-		}
-	}
-}
 
 // What follows on a declined savepoint is another thing behind the end of time.
 func TestDeclinedBehindADrain(t *testing.T) {

@@ -101,11 +101,6 @@ func (c *Client) Stop(ctx context.Context, o StopOptions, progress func(StopProg
 	if err != nil {
 		return out, err
 	}
-	if o.Drain {
-		if err := c.drainable(&state); err != nil {
-			return out, err
-		}
-	}
 	before, err := c.members(ctx, timeline)
 	if err != nil {
 		return out, err

@@ -17,6 +17,7 @@ type rewindFlags struct {
 	from, id          string
 	fork, stopWorkers bool
 	drained           bool
+	claim             string
 	leave             []string
 	added             []string
 	positions, rename map[string]string
@@ -27,6 +28,7 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.from, "from", "", "begin anew from a savepoint, its `directory` or URL, or from the manifest of a checkpoint or savepoint")
 	f.StringVar(&r.id, "rewind-id", "", "`name` of the rewind: one is carried out once, whoever asks for it again; default: the hash of the manifest")
 	f.BoolVar(&r.fork, "fork", false, "let --from be of another application, which goes on")
+	f.StringVar(&r.claim, "claim-mode", "no-claim", "`mode`: no-claim, --from stays yours; claim, it belongs to the application, which deletes it when checkpoints have taken its place")
 	f.BoolVar(&r.stopWorkers, "stop-workers", false, "stop the workers that run, instead of refusing to rewind under them")
 	f.BoolVar(&r.drained, "allow-drained", false, "let --from be of a drain: time begins anew, and windows that have fired fire again for records of theirs that come later")
 	f.StringSliceVar(&r.leave, "allow-non-restored-state", nil, "`uids` of stores and repartitions, and topics of sources, that the plan no longer has and that may be left behind")
@@ -38,16 +40,19 @@ func (r *rewindFlags) add(f *pflag.FlagSet) {
 
 // options are nil if nothing is to be begun anew.
 func (r *rewindFlags) options() (*processor.RewindOptions, error) {
+	if r.claim != "claim" && r.claim != "no-claim" {
+		return nil, Usagef("--claim-mode %s: known are claim, no-claim", r.claim)
+	}
 	if r.from == "" {
-		if r.id != "" || r.fork || r.stopWorkers || r.drained || r.internal != 0 || len(r.leave)+len(r.added)+len(r.positions)+len(r.rename) > 0 {
-			return nil, Usagef("--rewind-id, --fork, --stop-workers, --allow-drained, --allow-non-restored-state, --rename-state, --internal-partitions, --allow-added-partitions and --position do nothing without --from")
+		if r.claim == "claim" || r.id != "" || r.fork || r.stopWorkers || r.drained || r.internal != 0 || len(r.leave)+len(r.added)+len(r.positions)+len(r.rename) > 0 {
+			return nil, Usagef("--rewind-id, --fork, --claim-mode, --stop-workers, --allow-drained, --allow-non-restored-state, --rename-state, --internal-partitions, --allow-added-partitions and --position do nothing without --from")
 		}
 		return nil, nil
 	}
 	if r.internal < 0 {
 		return nil, Usagef("--internal-partitions %d: pass 1 or more", r.internal)
 	}
-	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave,
+	o := &processor.RewindOptions{From: r.from, ID: r.id, Fork: r.fork, Claim: r.claim == "claim", StopWorkers: r.stopWorkers, AllowDrained: r.drained, AllowNonRestored: r.leave,
 		Rename: r.rename, InternalPartitions: r.internal, AllowAddedPartitions: r.added, Positions: map[string]processor.RewindPosition{}}
 	for topic, at := range r.positions {
 		if at != string(processor.RewindToEarliest) && at != string(processor.RewindToLatest) {
@@ -149,6 +154,9 @@ func writeReport(w io.Writer, r processor.RewindReport, dry bool) {
 		fmt.Fprintf(w, "%s was rewound before: timeline %d, from cut %d of %s\n", r.Application, r.Timeline, r.Cut, r.Origin)
 	default:
 		fmt.Fprintf(w, "%s begins anew on timeline %d, from cut %d of %s: %d rows, %d records in flight\n", r.Application, r.Timeline, r.Cut, r.Origin, r.Rows, r.Records)
+	}
+	if r.Claimed {
+		fmt.Fprintf(w, "claimed: %s is deleted when checkpoints have taken its place\n", r.From)
 	}
 	if len(r.Added) > 0 {
 		fmt.Fprintf(w, "new in the plan: %s\n", strings.Join(r.Added, ", "))

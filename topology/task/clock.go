@@ -10,11 +10,12 @@ import (
 //
 // Each source input is one channel: its time is the highest record time minus the allowed
 // disorder. Each repartition input is a channel per task that writes it, whose time is
-// what that task stamped; NoTime until heard. A loop has no channels. Invariants:
+// what that task stamped; NoTime until heard. A loop has no channels, and holds back nothing but
+// the end. Invariants:
 //
 //	now never decreases, channel.time never decreases (but by rollback, to what was committed)
 //	now >= min(time of the channels that are not idle); max(time) if all are
-//	now is EndOfTime when all channels are, idle or not, and not before
+//	now is EndOfTime when all channels are, idle or not, and all loops have ended, and not before
 //
 // A channel at the end holds nothing back, and does not move time for the others.
 //
@@ -34,6 +35,8 @@ type clockInput struct {
 	topic      string
 	internal   bool
 	loop       bool
+	ended      bool // of a loop: all that was fed to it before time ended has come
+	savedEnded bool
 	disorder   int64
 	idleAfter  int64 // 0: never
 	channels   []channel
@@ -88,10 +91,21 @@ func (c *clock) setUpstream(input int, producers []offsets.Task) {
 // source gets its IdleAfter anew, because records may have come while nobody read them.
 func (c *clock) resume(input int, time int64) {
 	in := &c.inputs[input]
+	in.ended = in.loop && time == EndOfTime
 	for i := range in.channels {
 		in.channels[i].time = max(in.channels[i].time, time)
 	}
 	c.settle()
+}
+
+// end ends the time of an input: a source is not read any more, a loop has been emptied.
+func (c *clock) end(input int) {
+	if in := &c.inputs[input]; in.loop {
+		in.ended = true
+		c.settle()
+		return
+	}
+	c.hear(&c.inputs[input].channels[0], EndOfTime)
 }
 
 func (in *clockInput) find(p offsets.Task) int {
@@ -166,6 +180,7 @@ func (c *clock) settle() {
 	for i := range c.inputs {
 		in := &c.inputs[i]
 		if in.loop {
+			seen, ended = true, ended && in.ended
 			continue
 		}
 		if !in.known || len(in.channels) == 0 {
@@ -232,9 +247,12 @@ func (c *clock) tickDue(now int64) bool {
 	return false
 }
 
-// input is the lowest channel of an input, idle or not; NoTime of a loop.
+// input is the lowest channel of an input, idle or not; NoTime of a loop that has not ended.
 func (c *clock) input(i int) int64 {
 	in := &c.inputs[i]
+	if in.ended {
+		return EndOfTime
+	}
 	if !in.known || len(in.channels) == 0 {
 		return NoTime
 	}
@@ -267,6 +285,7 @@ func (c *clock) idle() bool {
 func (c *clock) commit() {
 	c.savedNow, c.savedDirty = c.now, c.dirty
 	for i := range c.inputs {
+		c.inputs[i].savedEnded = c.inputs[i].ended
 		for j := range c.inputs[i].channels {
 			ch := &c.inputs[i].channels[j]
 			ch.savedTime, ch.savedIdle = ch.time, ch.idle
@@ -277,6 +296,7 @@ func (c *clock) commit() {
 func (c *clock) rollback() {
 	c.now, c.dirty = c.savedNow, c.savedDirty
 	for i := range c.inputs {
+		c.inputs[i].ended = c.inputs[i].savedEnded
 		for j := range c.inputs[i].channels {
 			ch := &c.inputs[i].channels[j]
 			ch.time, ch.idle = ch.savedTime, ch.savedIdle

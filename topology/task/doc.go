@@ -18,7 +18,7 @@
 // stamped). The watermark is the minimum over the channels that are not idle, the highest
 // channel if all are, and never goes back. A record is processed first and moves time afterwards, so it is never late
 // by its own doing. A loop has no channel: what comes through it is as old as it is, and
-// nobody waits for it.
+// nobody waits for it, but with the end of time ([Task.EndInput]).
 //
 // A window closes when the watermark reaches its end plus grace. Windows close in order,
 // one after the other, also when time jumps over many, and the watermark that the task

@@ -37,6 +37,42 @@ func TestTimeEndsWithTheLastChannel(t *testing.T) {
 	}
 }
 
+// A loop holds back nothing but the end, and what its records say of time does not end it. That it
+// has ended is found again in the position, and taken back with an epoch that is lost.
+func TestTimeEndsWithTheLastLoop(t *testing.T) {
+	inputs := append(mixed(), Input{Topic: "again", Internal: true, Loop: true})
+	c := newClock(inputs, false)
+	c.setUpstream(1, []offsets.Task{from0})
+	c.record(0, 105)
+	c.stamp(1, from0, 40, offsets.Data)
+	c.end(0)
+	c.stamp(1, from0, EndOfTime, offsets.Heartbeat)
+	c.stamp(2, from0, EndOfTime, offsets.Data)
+	c.want(t, 40)
+	if c.input(2) != NoTime {
+		t.Errorf("the loop is at %d", c.input(2))
+	}
+	c.commit()
+	c.end(2)
+	c.want(t, EndOfTime)
+	if c.input(2) != EndOfTime {
+		t.Errorf("the loop is at %d", c.input(2))
+	}
+	c.rollback()
+	c.want(t, 40)
+	for _, ended := range []bool{false, true} {
+		again := newClock(inputs, false)
+		again.setUpstream(1, []offsets.Task{from0})
+		if err := again.decodeRow(c.appendRow(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if again.want(t, 40); ended {
+			again.resume(2, EndOfTime)
+			again.want(t, EndOfTime)
+		}
+	}
+}
+
 func TestAChannelThatHasEndedHoldsNothingBack(t *testing.T) {
 	c := newClock(mixed(), false)
 	c.setUpstream(1, []offsets.Task{from0, from1})

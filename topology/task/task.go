@@ -62,11 +62,20 @@ func (t *Task) Process(input int, r *Raw) (err error) {
 
 // Stamped is what the producer of a repartition record said of its time. It comes before
 // Process of that record, or alone with a heartbeat. On a source input it moves the input's
-// only channel, whoever from is. It may close windows.
+// only channel, whoever from is; on a loop nothing. It may close windows.
 func (t *Task) Stamped(input int, from offsets.Task, watermark int64, kind offsets.StampKind) (err error) {
 	defer t.recovered(&err)
 	t.raw = nil
 	t.clock.stamp(input, from, watermark, kind)
+	return t.advance()
+}
+
+// EndInput ends the time of a source or of a loop: what it would still bring is late. When all
+// inputs are at the end so is the task, and its windows close.
+func (t *Task) EndInput(input int) (err error) {
+	defer t.recovered(&err)
+	t.raw = nil
+	t.clock.end(input)
 	return t.advance()
 }
 
@@ -144,8 +153,8 @@ func (t *Task) Restore(floor int64, inputs []int64) error {
 			t.time = rowTime(row)
 		}
 	}
-	if !found {
-		for i, time := range inputs {
+	for i, time := range inputs {
+		if !found || t.sub.Inputs[i].Loop { // no row has loops
 			t.clock.resume(i, time)
 		}
 	}

@@ -49,7 +49,11 @@ func (h *history) step(t *testing.T) {
 			h.line = from
 			return
 		}
-		h.add(t, Active{Timeline: h.line, From: from, Cut: cuts.Last(), Base: Base{Rewind: fmt.Sprintf("to-%d", h.line)}})
+		to := Base{Rewind: fmt.Sprintf("to-%d", h.line), SHA256: fmt.Sprint(h.rng.IntN(3))}
+		if h.rng.IntN(2) == 0 {
+			to.Claim = "/" + to.SHA256
+		}
+		h.add(t, Active{Timeline: h.line, From: from, Cut: cuts.Last(), Base: to})
 		h.add(t, Born{Timeline: h.line, Fingerprint: "f", InternalPartitions: 1, Plan: []byte(`{}`)})
 	case n < 10 && !undecided:
 		cut := Cut{ID: cuts.Last() + 1, Full: n == 5}
@@ -72,6 +76,12 @@ func (h *history) step(t *testing.T) {
 		h.add(t, Declined{Cut: trigger.Cut, Timeline: h.line, Reason: checkpoint.TimedOut, Triggered: trigger.Wall, Wall: h.wall})
 	case n < 17 && undecided:
 		h.add(t, Complete{Cut: trigger.Cut, Timeline: h.line, Manifest: "m", SHA256: sum, Triggered: trigger.Wall, Wall: h.wall})
+	case n == 18 && h.rng.IntN(4) == 0 && !h.state.Quiet(h.line):
+		h.add(t, Quiet{Timeline: h.line, Wall: h.wall})
+	case n == 17 && len(h.state.Claimed()) > 0:
+		claimed := h.state.Claimed()
+		of := claimed[h.rng.IntN(len(claimed))]
+		h.add(t, Claim{Timeline: of.Timeline, Deleted: of.Dropped, Wall: h.wall})
 	default:
 		h.tidy(t, n)
 	}
@@ -197,6 +207,8 @@ func sees(s *State) string {
 			b.WriteString("dropped " + texts([]Record{k}))
 		}
 	}
+	fmt.Fprintf(&b, "quiet %t\n", s.Quiet(s.Active()))
+	fmt.Fprintf(&b, "claimed %+v\n", s.Claimed())
 	for _, p := range s.Savepoints() {
 		fmt.Fprintf(&b, "savepoint %+v cut %d at %d declined %t complete %t\n", p.Request, p.Cut, p.Triggered, p.Declined != nil, p.Complete != nil)
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -129,6 +131,62 @@ func TestState(t *testing.T) {
 	}
 	if b, ok := s.Birth(1); !ok || b.Timeline != 1 {
 		t.Fatal("older births stay known")
+	}
+}
+
+// A savepoint that was claimed is the application's until its deletion is said. What is older than the last rewind to
+// it is no reason to let it go.
+func TestStateOfClaims(t *testing.T) {
+	rewind := func(n uint32, cut uint64, claim string) []Record {
+		return []Record{Intent{Timeline: n}, Active{Timeline: n, From: n - 1, Cut: cut, Base: Base{Rewind: number(n), SHA256: "s" + claim, Claim: claim}},
+			Born{Timeline: n, Fingerprint: "x", Plan: json.RawMessage("{}"), InternalPartitions: 1}}
+	}
+	sees := func(s *State) string {
+		var out string
+		for _, c := range s.Claimed() {
+			out += fmt.Sprintf("%d since %d %t; ", c.Timeline, c.Since, c.Dropped)
+		}
+		return out
+	}
+	log := slices.Concat([]Record{born1}, rewind(2, 9, "a"), rewind(3, 12, "b"))
+	for _, tt := range []struct {
+		more []Record
+		want string
+	}{
+		{nil, "2 since 9 false; 3 since 12 false; "},
+		{[]Record{Claim{Timeline: 2}}, "2 since 9 true; 3 since 12 false; "},
+		{[]Record{Claim{Timeline: 2}, Claim{Timeline: 2, Deleted: true}}, "3 since 12 false; "},
+		{[]Record{Claim{Timeline: 2, Deleted: true}}, "3 since 12 false; "}, // compacted
+		{rewind(4, 20, "a"), "2 since 20 false; 3 since 12 false; 4 since 20 false; "},
+	} {
+		if got := sees(fold(t, append(slices.Clone(log), tt.more...)...)); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.more, got, tt.want)
+		}
+	}
+	for _, wrong := range [][]Record{
+		{Claim{Timeline: 1}}, {Claim{Timeline: 4}}, {Claim{Timeline: 2}, Claim{Timeline: 2}},
+		{Claim{Timeline: 2, Deleted: true}, Claim{Timeline: 2}}, {Claim{Timeline: 2, Deleted: true}, Claim{Timeline: 2, Deleted: true}},
+	} {
+		s := fold(t, append(slices.Clone(log), wrong[:len(wrong)-1]...)...)
+		var order *OrderError
+		if err := s.Apply(wrong[len(wrong)-1]); !errors.As(err, &order) {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
+}
+
+// Loops end with their timeline: those of the next one have not.
+func TestStateOfQuiet(t *testing.T) {
+	s := fold(t, born1, Quiet{Timeline: 1})
+	if !s.Quiet(1) || s.Quiet(0) || s.Quiet(2) {
+		t.Errorf("%+v", s)
+	}
+	if s = fold(t, born1, Quiet{Timeline: 1}, intent2, active2, born2); s.Quiet(2) {
+		t.Error("the next timeline is quiet")
+	}
+	var order *OrderError
+	if err := s.Apply(Quiet{Timeline: 3}); !errors.As(err, &order) {
+		t.Errorf("of a timeline that is not active: %v", err)
 	}
 }
 

@@ -28,7 +28,7 @@ func TestFormatOfControlRecords(t *testing.T) {
 			t.Errorf("got  %s %s %v\nwant %s %s", key, value, err, block[1], block[2])
 		}
 	}
-	if len(kinds) != 11 {
+	if len(kinds) != 13 {
 		t.Errorf("FORMAT.md shows only %v", kinds)
 	}
 	block := regexp.MustCompile("(?ms)^```hex control-intent\n(.*?)^```").FindSubmatch(page)

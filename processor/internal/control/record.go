@@ -18,7 +18,7 @@ const version = 1
 
 const opening = `{"version":1,`
 
-// Record is one of Born, Intent, Active and Cancelled, which are about timelines, Request,
+// Record is one of Born, Intent, Active, Cancelled, Claim and Quiet, which are about timelines, Request,
 // Trigger, Declined, Complete, Dropped and Forgotten, which are about cuts, and Stop (see
 // cut.go).
 type Record interface {
@@ -60,8 +60,9 @@ type (
 		Application string       `json:"application"`
 		Timeline    uint32       `json:"timeline"` // of the application, with the cut
 		Cut         uint64       `json:"cut"`
-		Manifest    string       `json:"manifest"` // where it lay, without secrets
-		SHA256      string       `json:"sha256"`   // of the manifest, hex
+		Manifest    string       `json:"manifest"`        // where it lay, without secrets
+		SHA256      string       `json:"sha256"`          // of the manifest, hex
+		Claim       string       `json:"claim,omitempty"` // location of the manifest of a savepoint that is the application's from here on, with the parameters of a URL
 		Superseded  []Superseded `json:"superseded"`
 	}
 	// Superseded is a partition of an output topic, whose records below End were written
@@ -77,22 +78,41 @@ type (
 		By       string `json:"by"`
 		Wall     int64  `json:"wall"`
 	}
+	// Claim says what becomes of the savepoint that the rewind to the timeline has claimed: it
+	// is not kept any more, and is deleted from here on; then, that it is.
+	Claim struct {
+		Timeline uint32 `json:"timeline"`
+		Deleted  bool   `json:"deleted,omitempty"`
+		Wall     int64  `json:"wall"`
+	}
+	// Quiet says that the timeline is drained and that its loops are empty: nothing comes
+	// through them any more but what windows send that fire at the end of time.
+	Quiet struct {
+		Timeline uint32 `json:"timeline"`
+		Wall     int64  `json:"wall"`
+	}
 )
 
 func (Born) kind() string      { return "born" }
 func (Intent) kind() string    { return "intent" }
 func (Active) kind() string    { return "active" }
 func (Cancelled) kind() string { return "cancelled" }
+func (Claim) kind() string     { return "claim" }
+func (Quiet) kind() string     { return "quiet" }
 
 func (r Born) timeline() uint32      { return r.Timeline }
 func (r Intent) timeline() uint32    { return r.Timeline }
 func (r Active) timeline() uint32    { return r.Timeline }
 func (r Cancelled) timeline() uint32 { return r.Timeline }
+func (r Claim) timeline() uint32     { return r.Timeline }
+func (r Quiet) timeline() uint32     { return r.Timeline }
 
 func (r Born) name() string      { return number(r.Timeline) }
 func (r Intent) name() string    { return number(r.Timeline) }
 func (r Active) name() string    { return number(r.Timeline) }
 func (r Cancelled) name() string { return number(r.Timeline) }
+func (r Claim) name() string     { return number(r.Timeline) }
+func (r Quiet) name() string     { return number(r.Timeline) }
 
 func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
 
@@ -123,6 +143,8 @@ func (r Active) check() error {
 	return nil
 }
 func (r Cancelled) check() error { return nil }
+func (r Claim) check() error     { return nil }
+func (r Quiet) check() error     { return nil }
 
 var (
 	// ErrCorrupt is returned when a control record is not what weir writes.
@@ -193,6 +215,10 @@ func Decode(key, value []byte) (Record, error) {
 		r, err = decode[Record, Active](body)
 	case "cancelled":
 		r, err = decode[Record, Cancelled](body)
+	case "claim":
+		r, err = decode[Record, Claim](body)
+	case "quiet":
+		r, err = decode[Record, Quiet](body)
 	case "request":
 		r, err = decode[Record, Request](body)
 	case "triggered":

@@ -106,6 +106,9 @@ func (s *State) Draining(timeline uint32) bool {
 	return false
 }
 
+// Quiet says whether the loops of a timeline that is drained have ended.
+func (s *State) Quiet(timeline uint32) bool { return s.quiet == timeline && timeline != 0 }
+
 // Drained is the savepoint with which the timeline has ended, if it was drained.
 func (s *State) Drained(timeline uint32) (Complete, bool) {
 	for _, p := range s.points.all {

@@ -23,11 +23,13 @@ type State struct {
 	born    map[uint32]Born
 	pending map[uint32]Intent
 	rewinds map[string]Active   // by the id of the rewind
+	claims  map[uint32]Claim    // what became of savepoints that were claimed, by the timeline
 	asked   map[string]Request  // by id
 	trigger Trigger             // the last
 	kept    map[uint64]Complete // completed and not dropped
 	dropped map[uint64]Complete // and not forgotten
 	points  savepoints
+	quiet   uint32 // the last timeline whose loops have ended
 }
 
 // OrderError is returned by Apply when a record cannot follow the ones before it: two
@@ -123,6 +125,15 @@ func (s *State) Apply(r Record) error {
 			return refuse("no intent is pending")
 		}
 		delete(s.pending, l)
+	case Claim:
+		if why := s.claim(r); why != "" {
+			return refuse(why)
+		}
+	case Quiet:
+		if l > s.active {
+			return refuse("this timeline is not active")
+		}
+		s.quiet = max(s.quiet, l)
 	default:
 		return refuse("unknown record")
 	}
@@ -227,6 +238,11 @@ func (s *State) Kept() []Complete {
 func (s *State) Rewound(rewind string) (Active, bool) {
 	a, ok := s.rewinds[rewind]
 	return a, ok
+}
+
+// Rewinds are all that were carried out, oldest first.
+func (s *State) Rewinds() []Active {
+	return slices.SortedFunc(maps.Values(s.rewinds), func(a, b Active) int { return cmp.Compare(a.Timeline, b.Timeline) })
 }
 
 // Pending are the intents that were neither activated nor cancelled, oldest first.
