@@ -37,7 +37,9 @@ func (v *virtualTally) onBrokers() string {
 	ends, err := adm.ListEndOffsets(v.ctx)
 	v.must(err)
 	var all []string
-	ends.Each(func(o kadm.ListedOffset) { all = append(all, fmt.Sprintf("%s/%d to %d", o.Topic, o.Partition, o.Offset)) })
+	ends.Each(func(o kadm.ListedOffset) {
+		all = append(all, fmt.Sprintf("%s/%d to %d", o.Topic, o.Partition, o.Offset))
+	})
 	groups, err := adm.ListGroups(v.ctx)
 	v.must(err)
 	for _, g := range groups.Groups() {
