@@ -178,6 +178,12 @@ func (c *coordinator) act() {
 			if d, ok := c.state.Dropped(a.ID); ok {
 				g.manifest = d.Manifest
 			}
+			// Those that are deleted later still have their manifests: none of them may be left without its objects.
+			for _, id := range c.machine.Condemned() {
+				if d, ok := c.state.Dropped(id); ok && id != a.ID {
+					g.kept = append(g.kept, d)
+				}
+			}
 			for _, p := range c.state.Savepoints() {
 				if p.Declined != nil && p.Declined.ID == a.ID {
 					g.savepoint = &p

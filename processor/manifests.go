@@ -207,7 +207,7 @@ func (u *uploads) inFlight(ctx context.Context, acks []control.Ack) ([]snapshot.
 type garbage struct {
 	id        uint64
 	manifest  string             // "": it was never complete
-	kept      []control.Complete // checkpoints
+	kept      []control.Complete // checkpoints whose objects stay
 	savepoint *control.Savepoint // that was declined; nil: it was a checkpoint
 }
 
@@ -253,7 +253,7 @@ func (u *uploads) delete(ctx context.Context, g garbage) error {
 	for _, k := range g.kept {
 		m, err := u.bucket.Load(ctx, k.Manifest, u.app.names.Application)
 		if errors.Is(err, snapshot.ErrNotFound) {
-			continue // it lies in a place that we no longer use
+			continue // it is deleted by now, or lies in a place that we no longer use
 		}
 		if err != nil {
 			return err

@@ -52,6 +52,9 @@ func TestDrainByCommand(t *testing.T) {
 			t.Errorf("%v:\n%s%s", args, stdout, stderr)
 		}
 	}
+	if _, stdout, stderr := weir(ctx, "", "status", "bench", "-b", b); !strings.Contains(stdout, "savepoint last lies in "+dir+"\n") {
+		t.Errorf("the status does not say that it is drained:\n%s%s", stdout, stderr)
+	}
 	if err := <-startRekey(t, ctx, b); !errors.Is(err, processor.ErrDrained) || !strings.Contains(err.Error(), "--allow-drained") {
 		t.Errorf("a start behind the drain: %v", err)
 	}

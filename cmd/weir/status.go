@@ -23,7 +23,8 @@ func newStatus() *cobra.Command {
 		Long: `Show the tasks of an application: who runs them, how many records are before the end of their inputs, how old
 their last commit is, how far their time is and the source partition that it waits for, and how many changelog
 records a worker without local state would read to rebuild theirs, which workers follow it to take over, and how
-checkpoints are: the newest one, how far the next one is, and why the last one that failed did. A restore that lasts
+checkpoints are: the newest one, how far the next one is, and why the last one that failed did. If its time is to
+end (stop --drain), or has, it says how far that is. A restore that lasts
 longer than a second shows how far it is, and a task that failed and waits for its next try the cause and when that
 is.
 
@@ -79,6 +80,7 @@ func showStatus(w io.Writer, s admin.Status, now time.Time) {
 	t.Render()
 	showStandbys(w, s)
 	showCheckpoints(w, s.Checkpoints, now)
+	showDrain(w, s.Drain, now)
 	for _, task := range s.Tasks {
 		if r := task.Restoring; r != nil {
 			fmt.Fprintf(w, "\ntask %s is being restored by %s since %s: %.0f %%, %s changelog offsets left", task.Task, r.Owner, age(now.Sub(r.Since)), r.Percent, number(r.Left))
@@ -120,6 +122,29 @@ func showCheckpoints(w io.Writer, c admin.Checkpoints, now time.Time) {
 			becomes = "is being deleted"
 		}
 		fmt.Fprintf(w, "savepoint %s, which was claimed, %s\n", s.Manifest, becomes)
+	}
+}
+
+// showDrain says how far the end of time is.
+func showDrain(w io.Writer, d *admin.Drain, now time.Time) {
+	if d == nil {
+		return
+	}
+	fmt.Fprintln(w)
+	if d.Done != nil {
+		fmt.Fprintf(w, "drained %s ago by %s: time has ended, and savepoint %s lies in %s\n", age(now.Sub(*d.Done)), d.By, d.Request, d.Path)
+		return
+	}
+	fmt.Fprintf(w, "being drained since %s by %s: time has ended in %d of %d tasks", age(now.Sub(d.Since)), d.By, d.Ended, d.Tasks)
+	switch {
+	case d.Declined != "":
+		fmt.Fprintf(w, "; savepoint %s was given up (%s): ask for another one\n", d.Request, d.Declined)
+	case d.Ended == d.Tasks:
+		fmt.Fprintf(w, "; savepoint %s is not complete yet\n", d.Request)
+	case d.Loops:
+		fmt.Fprint(w, "; loops are to become empty\n")
+	default:
+		fmt.Fprintln(w)
 	}
 }
 

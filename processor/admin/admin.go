@@ -55,15 +55,21 @@ type Birth struct {
 
 // Birth reads the control topic.
 func (c *Client) Birth(ctx context.Context) (Birth, error) {
+	_, b, err := c.stateAndBirth(ctx)
+	return b, err
+}
+
+func (c *Client) stateAndBirth(ctx context.Context) (control.State, Birth, error) {
 	state, err := c.control(ctx)
 	if err != nil {
-		return Birth{}, err
+		return state, Birth{}, err
 	}
 	born, ok := state.Newest()
 	if !ok {
-		return Birth{}, c.notBorn()
+		return state, Birth{}, c.notBorn()
 	}
-	return birthOf(c.application, born)
+	b, err := birthOf(c.application, born)
+	return state, b, err
 }
 
 func birthOf(application string, born control.Born) (Birth, error) {

@@ -32,6 +32,7 @@ type Status struct {
 	Problems    []string  `json:"problems"`
 
 	Checkpoints Checkpoints `json:"checkpoints"`
+	Drain       *Drain      `json:"drain,omitempty"` // its time is to end, or has
 }
 
 // Lane is a member of the group.
@@ -130,7 +131,7 @@ type look struct {
 
 // Status reads how the application is.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	birth, err := c.Birth(ctx)
+	state, birth, err := c.stateAndBirth(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -156,6 +157,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	}
 	l.members(&s)
 	l.tasks(&s)
+	s.Drain = drain(&state, &s, l.hasLoops())
 	l.judge(&s)
 	return s, nil
 }
@@ -391,6 +393,12 @@ func (l *look) judge(s *Status) {
 			s.Problems = append(s.Problems, e.Error())
 		}
 	}
+}
+
+func (l *look) hasLoops() bool {
+	return slices.ContainsFunc(l.birth.Plan.Subs, func(s topology.SubDescription) bool {
+		return slices.ContainsFunc(s.Inputs, func(in topology.InputDescription) bool { return in.Loop })
+	})
 }
 
 func before(a, b *Time) bool {

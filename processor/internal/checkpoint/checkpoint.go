@@ -183,8 +183,8 @@ type (
 		Parts []Part // of every task of the plan, in order
 	}
 	// Delete: remove the manifest, and of the cut's objects those that no other manifest
-	// names. The log says that the cut does not count. Safe to repeat; tried until it
-	// succeeds. -> Deleted
+	// names, be it of a cut that counts or of one that is deleted later (Condemned). The log
+	// says that the cut does not count. Safe to repeat; tried until it succeeds. -> Deleted
 	Delete struct{ ID uint64 }
 	// Answer: this cut is the one that the request gets.
 	Answer struct {

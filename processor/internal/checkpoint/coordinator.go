@@ -60,6 +60,8 @@ type coordinatorFaults struct {
 	drainEarly    bool // the cut of a drain does not wait for the end of time
 	deleteFirst   bool // objects are deleted before the log says that the cut is dropped
 	forgetFirst   bool // a cut is forgotten before its objects are deleted
+	dropOpen      bool // a cancel drops checkpoints while a cut is undecided
+	leaveEarly    bool // a cancel does not wait for objects to be deleted
 }
 
 // NewCoordinator returns the machine for the tasks of a plan. The settings are valid.
@@ -74,6 +76,9 @@ func NewCoordinator(s Settings, tasks []offsets.Task) *Coordinator {
 
 // Log is what the machine has seen of the control log; to be read only.
 func (c *Coordinator) Log() *Log { return &c.log }
+
+// Condemned are the cuts that do not count, and whose objects may still be there, in the order in which they are deleted.
+func (c *Coordinator) Condemned() []uint64 { return slices.Clone(c.deletes) }
 
 // Ready returns the orders since the last call.
 func (c *Coordinator) Ready() []Action {
@@ -303,7 +308,7 @@ func (c *Coordinator) decide() {
 // left says whether there are checkpoints, or objects of such as do not count.
 func (c *Coordinator) left() bool {
 	_, found := c.log.surplus(0)
-	return found || len(c.deletes) > 0 || !c.acting()
+	return found || len(c.deletes) > 0 && !c.faults.leaveEarly || !c.acting()
 }
 
 func (c *Coordinator) proceed() {
@@ -340,7 +345,7 @@ func (c *Coordinator) wish() Record {
 		return nil
 	}
 	if c.stopping {
-		if old, ok := c.log.surplus(0); ok && !open {
+		if old, ok := c.log.surplus(0); ok && (!open || c.faults.dropOpen) {
 			return Dropped{old.Cut, old.began, old.wall}
 		}
 		return nil

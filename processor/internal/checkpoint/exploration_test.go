@@ -75,6 +75,11 @@ func TestExploration(t *testing.T) {
 			t.Errorf("%d cuts were declined as %s, want %d", c, r, few)
 		}
 	}
+	for what, c := range map[string]int{"cancels that delete": cov.cancels[1], "deletions that were cut short": cov.torn} {
+		if c < few {
+			t.Errorf("%s: %d, want %d", what, c, few)
+		}
+	}
 	if cov.declined[AckedTwice] > 0 {
 		t.Errorf("%d cuts were acknowledged twice by a task", cov.declined[AckedTwice])
 	}
@@ -111,6 +116,8 @@ type coverage struct {
 	restarts int
 	rewinds  int
 	steps    int
+	cancels  [2]int // see world
+	torn     int    // deletions that were cut short
 }
 
 func newCoverage() *coverage {
@@ -128,6 +135,9 @@ func (c *coverage) count(w *world) {
 	c.steps += w.steps
 	c.restarts += w.restarts
 	c.rewinds += w.rewinds
+	for i, n := range w.cancels {
+		c.cancels[i] += n
+	}
 	for _, cut := range w.complete {
 		c.complete[cut.Kind]++
 	}
@@ -203,7 +213,7 @@ func kindOf(a Action) string {
 
 func (c *coverage) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d steps, complete: %d checkpoints, %d savepoints; %d dropped; %d restarts of the application, %d rewinds\n", c.steps, c.complete[Checkpoint], c.complete[Savepoint], c.dropped, c.restarts, c.rewinds)
+	fmt.Fprintf(&b, "%d steps, complete: %d checkpoints, %d savepoints; %d dropped; %d restarts of the application, %d rewinds; %d cancelled, %d of them had checkpoints and came to the end; %d deletions cut short\n", c.steps, c.complete[Checkpoint], c.complete[Savepoint], c.dropped, c.restarts, c.rewinds, c.cancels[0], c.cancels[1], c.torn)
 	for r := TimedOut; r <= Stopping; r++ {
 		fmt.Fprintf(&b, "declined as %-24s%8d\n", r, c.declined[r])
 	}

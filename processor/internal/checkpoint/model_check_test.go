@@ -35,7 +35,7 @@ func (w *world) run() (err error) {
 		if w.step(); w.k.broken != nil {
 			return w.k.broken
 		}
-		if w.steps%8 == 0 && w.done() {
+		if w.steps%8 == 0 && w.done() && w.store.clean() {
 			return w.check()
 		}
 	}
@@ -115,6 +115,9 @@ func (w *world) check() error {
 		}
 	}
 	w.k.checkCompacted()
+	if err := w.store.check(); err != nil {
+		return err
+	}
 	last := w.complete[len(w.complete)-1]
 	if w.gone[last.ID] {
 		return fmt.Errorf("the last completed cut %d was dropped", last.ID)

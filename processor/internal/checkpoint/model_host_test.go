@@ -1,6 +1,10 @@
 package checkpoint
 
-import "github.com/weir-stream/weir/offsets"
+import (
+	"math"
+
+	"github.com/weir-stream/weir/offsets"
+)
 
 // host is what processor does around a Coordinator, in the lane that has the control task.
 type host struct {
@@ -20,7 +24,10 @@ type host struct {
 	writes  []Record // ordered, not in an epoch
 	carried bool     // one is in the open epoch
 	acked   map[acknowledged][2]int
-	ends    [6]int // rules.earlyEnd: of the inputs, when the cut was triggered
+	ends    [6]int   // rules.earlyEnd: of the inputs, when the cut was triggered
+	keep    []uint64 // what is deleted next must leave these their objects
+	discard bool     // it was told to leave no checkpoint behind
+	drops   int      // checkpoints that it drops for that
 }
 
 type acknowledged struct {
@@ -49,6 +56,9 @@ func (h *host) tell(e Event) {
 	for _, a := range h.m.Ready() {
 		h.tape.add(a)
 		h.todo = append(h.todo, a)
+		if d, ok := a.(Delete); ok {
+			h.keep = h.kept(d.ID)
+		}
 	}
 }
 
@@ -80,12 +90,28 @@ func (h *host) does(what int) bool {
 		return true
 	case what == 4 && len(h.todo) > 0:
 		a := h.todo[0]
+		if h.late(a) { // others do not wait for it
+			if len(h.todo) == 1 {
+				return false
+			}
+			h.todo[0], h.todo[1] = h.todo[1], h.todo[0]
+			a = h.todo[0]
+		}
 		h.todo = h.todo[1:]
 		if !h.w.crashes(h.l, a, before) {
 			h.carryOut(a)
 			h.w.crashes(h.l, a, after)
 		}
 		return true
+	}
+	return false
+}
+
+// late says whether an action that is carried out in the background takes its time.
+func (h *host) late(a Action) bool {
+	switch a.(type) {
+	case WriteManifest, Delete:
+		return h.w.moods.late > 0 && !h.w.calm && h.w.rng.IntN(h.w.moods.late) > 0
 	}
 	return false
 }
@@ -151,6 +177,9 @@ func (h *host) carryOut(a Action) {
 			return
 		}
 		h.writes = append(h.writes, a.Record)
+		if _, ok := a.Record.(Dropped); ok && h.discard {
+			h.drops++
+		}
 		if _, ok := a.Record.(Triggered); ok {
 			h.ends = w.ends()
 		}
@@ -165,15 +194,27 @@ func (h *host) carryOut(a Action) {
 		}
 		for i, p := range a.Parts {
 			m.pos[i] = h.acked[acknowledged{i, a.Cut.ID, p.Epoch}]
-			m.state[i] = w.object(p.Object)
+			m.layers[i], m.state[i] = w.store.layers(a.Cut.ID, i, p.Object)
 		}
-		w.manifests[a.Cut.ID] = m
+		if !w.gone[a.Cut.ID] {
+			w.manifests[a.Cut.ID] = m
+			w.store.lies[a.Cut.ID] = true
+		} // else a successor has declined it: what is written too late is left to whoever audits the store
 		h.facts = append(h.facts, ManifestWritten{a.Cut.ID})
 	case Delete:
 		if !w.gone[a.ID] {
 			w.k.violated("cut %d is deleted while the log says that it counts", a.ID)
 		}
-		w.deleted[a.ID] = true
+		steps := math.MaxInt
+		if w.crashed < 5 && w.trouble(w.moods.torn) {
+			steps = w.rng.IntN(4)
+		}
+		if !w.store.delete(a.ID, h.keep, steps) {
+			w.crashed++
+			w.cov.torn++
+			w.crash(h.l)
+			return
+		}
 		h.facts = append(h.facts, Deleted(a))
 	case Answer:
 		if id, ok := w.k.truth.Taken(a.Request); !ok || id != a.ID {
@@ -185,7 +226,48 @@ func (h *host) carryOut(a Action) {
 			w.crash(l)
 		}
 	case Stopped:
+		if h.discard {
+			h.discarded()
+		}
 		w.crash(h.l) // it exits
+	}
+}
+
+// kept are the checkpoints whose objects a deletion leaves alone: those that count, and those that are deleted later.
+func (h *host) kept(but uint64) (ids []uint64) {
+	if h.w.rules.keepNothing {
+		return nil
+	}
+	for _, c := range h.m.Log().Completed() {
+		if c.Kind == Checkpoint {
+			ids = append(ids, c.ID)
+		}
+	}
+	if h.w.rules.keepCounted {
+		return ids
+	}
+	for _, id := range h.m.Condemned() {
+		if id != but {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// discarded: nothing is left of any checkpoint that it has ever heard of.
+func (h *host) discarded() {
+	for _, c := range h.m.log.completed {
+		if c.Kind == Checkpoint {
+			h.w.k.violated("the coordinator stops, and checkpoint %d outlives it", c.ID)
+		}
+	}
+	for _, g := range h.m.log.garbage {
+		if !h.w.store.deleted[g.ID] {
+			h.w.k.violated("the coordinator stops, and what cut %d has left is there", g.ID)
+		}
+	}
+	if h.drops > 0 {
+		h.w.cancels[1]++
 	}
 }
 

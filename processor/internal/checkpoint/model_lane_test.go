@@ -29,14 +29,6 @@ type work struct {
 	own       map[uint64][2]int // rules.trimOwn: positions of the cuts that this owner took
 }
 
-// upload is under way, outside of the lane.
-type uploading struct {
-	task  int
-	cut   uint64
-	epoch offsets.EpochID
-	state effects
-}
-
 // lane is a process with one lane.
 type lane struct {
 	w      *world
@@ -57,6 +49,7 @@ type lane struct {
 	end     bool // the epoch is to end
 	host    *host
 	uploads []uploading
+	wrote   [nTasks][]last // and may build on
 }
 
 func (w *world) newLane(slot int) *lane {
@@ -108,7 +101,7 @@ func (l *lane) carryOut(a Action) {
 		l.tasks[taskIndex(a.Task)].held = false
 	case Upload:
 		w := l.tasks[taskIndex(a.Task)]
-		l.uploads = append(l.uploads, uploading{taskIndex(a.Task), a.ID, w.committed.id, w.committed.state})
+		l.uploading(taskIndex(a.Task), a.ID, w.committed.id, w.committed.state)
 	case Abandon:
 		l.uploads = slices.DeleteFunc(l.uploads, func(u uploading) bool { return u.cut == a.ID })
 	}
@@ -131,7 +124,8 @@ func (l *lane) acknowledge(t int, cut uint64) {
 	l.w.k.acks.add(tx, report{ack: true, task: t, cut: cut, epoch: l.attemptID(t), pos: wk.now.pos})
 	if l.w.moods.hasty {
 		// Against the rules it uploads before the fate of the epoch is known.
-		l.uploads = append(l.uploads, uploading{t, cut, l.attemptID(t), wk.now.state})
+		// Nothing is built upon that: the task takes the cut again if the epoch is aborted.
+		l.uploads = append(l.uploads, uploading{task: t, cut: cut, epoch: l.attemptID(t), state: wk.now.state, hasty: true})
 	}
 }
 
@@ -452,7 +446,10 @@ func (l *lane) upload() {
 		if now := l.tasks[u.task]; now != nil && w.rules.lateState {
 			u.state = now.committed.state
 		}
-		r.object = w.store(u.state)
+		r.object = w.store.put(u)
+		if !u.apart && !u.hasty {
+			l.wrote[u.task] = append(l.wrote[u.task], last{u.cut, u.state})
+		}
 	}
 	w.k.acks.add(nil, r)
 }

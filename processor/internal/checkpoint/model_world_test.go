@@ -3,7 +3,7 @@ package checkpoint
 import (
 	"fmt"
 	"math/rand/v2"
-	"strconv"
+	"slices"
 )
 
 const (
@@ -26,6 +26,9 @@ type rules struct {
 	trimUndecided    bool // input is trimmed up to the committed position whatever is undecided
 	trimOwn          bool // an owner keeps what it knows a cut to need: from the position where it took the cut itself
 	forgetInFlight   bool // a rewind restores states and positions, not what was in flight
+	keepNothing      bool // what is deleted takes along what others need
+	keepCounted      bool // what others need is kept only for those that count
+	buildOnAnything  bool // uploads build on what was written last
 	earlyEnd         bool // the ends of what is in flight are measured when the cut is triggered
 }
 
@@ -42,8 +45,8 @@ const (
 // moods differ between schedules: what happens rarely in all of them together happens often in some. Each
 // number n means one in n, 0 never.
 type moods struct {
-	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy, rewind, compact int
-	hasty                                                                                                                       bool // uploads begin before the commit
+	slow, doubt, abort, uploadGone, uploadLost, manifest, request, move, freeze, down, expire, stop, lag, busy, rewind, compact, torn, late int
+	hasty                                                                                                                                   bool // uploads begin before the commit
 }
 
 // manifest is that of a cut.
@@ -51,6 +54,7 @@ type manifest struct {
 	inputs [6]*topic[message] // of its timeline
 	pos    [nTasks][2]int
 	state  [nTasks]effects
+	layers [nTasks][]int // objects of each state
 	ends   [6]int
 }
 
@@ -86,11 +90,11 @@ type world struct {
 
 	draining, drained bool // a drain was asked for; time has ended in every task
 
-	objects   []effects
-	manifests map[uint64]manifest
+	store     *store
+	manifests map[uint64]manifest // that were ever written
 	complete  []Cut
 	gone      map[uint64]bool // declined or dropped
-	deleted   map[uint64]bool // of these, the objects are
+	cancels   [2]int          // cancelled with its checkpoints: begun; done, and there were some
 
 	target   string // the action at which a lane crashes next
 	at       when
@@ -104,8 +108,9 @@ type world struct {
 func newWorld(seed uint64, r rules, cov *coverage) *world {
 	w := &world{
 		seed: seed, k: newKafka(), rng: rand.New(rand.NewPCG(seed, 0x637574)), rules: r, cov: cov,
-		manifests: map[uint64]manifest{}, gone: map[uint64]bool{}, deleted: map[uint64]bool{},
+		manifests: map[uint64]manifest{}, gone: map[uint64]bool{},
 	}
+	w.store = &store{w: w, lies: map[uint64]bool{}, deleted: map[uint64]bool{}}
 	w.k.onRecord = w.recorded
 	w.settings = Settings{
 		Interval: []int64{0, 10, 50}[w.rng.IntN(3)], Timeout: []int64{200, 1000, 100_000}[w.rng.IntN(3)],
@@ -118,7 +123,7 @@ func newWorld(seed uint64, r rules, cov *coverage) *world {
 	w.moods = moods{
 		slow: often(0, 4, 2), doubt: often(0, 20, 4), abort: often(0, 100, 10), uploadGone: often(0, 0, 10), uploadLost: often(0, 0, 10),
 		manifest: often(0, 0, 3), request: often(0, 3, 2), move: often(0, 6, 2), freeze: often(0, 6, 2), down: often(0, 0, 3),
-		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), rewind: often(0, 0, 4), stop: often(0, 0, 6), compact: often(0, 2), hasty: w.chance(25),
+		expire: often(0, 6), lag: often(0, 4, 20), busy: often(20, 80), rewind: often(0, 0, 4), stop: often(0, 0, 4), compact: often(0, 2), torn: often(0, 4), late: often(0, 0, 20), hasty: w.chance(25),
 	}
 	w.history()
 	w.aim()
@@ -171,7 +176,7 @@ func (w *world) recorded(r Record) {
 		w.checkTrimmed(r.ID) // until here it counted
 		w.gone[r.ID] = true
 	case Forgotten:
-		if !w.deleted[r.ID] {
+		if !w.store.deleted[r.ID] {
 			w.k.violated("cut %d is forgotten, and its objects are there", r.ID)
 		}
 	}
@@ -180,19 +185,6 @@ func (w *world) recorded(r Record) {
 // chance is true in percent of all cases; trouble in one of n, but never in the end.
 func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
 func (w *world) trouble(n int) bool      { return !w.calm && n > 0 && w.rng.IntN(n) == 0 }
-
-func (w *world) store(state effects) string {
-	w.objects = append(w.objects, state)
-	return strconv.Itoa(len(w.objects) - 1)
-}
-
-func (w *world) object(name string) effects {
-	if name == "" {
-		return effects{}
-	}
-	i, _ := strconv.Atoi(name)
-	return w.objects[i]
-}
 
 // ends are the high watermarks of the inputs.
 func (w *world) ends() (ends [6]int) {
@@ -218,6 +210,8 @@ func (w *world) favour() {
 		w.settings.Retained, w.settings.Timeout = 1, 100_000
 	case "fail":
 		w.settings.Interval, w.settings.Timeout, w.settings.Tolerable = 10, 200, 0
+	case "delete", "write-manifest":
+		w.moods.stop, w.settings.Retained, w.settings.Timeout, w.settings.Interval = 2, 2, 100_000, 50
 	case "take":
 		w.moods.lag, w.moods.busy = 20, 80
 	}
@@ -364,8 +358,8 @@ func (w *world) happen() {
 			w.k.expire(slot)
 		}
 	case 5:
-		if l.host != nil && l.alive && !l.frozen && w.trouble(w.moods.stop) {
-			l.host.tell(Stop{})
+		if w.trouble(w.moods.stop) {
+			w.stop()
 		}
 	case 6:
 		l.frozen = false
@@ -380,6 +374,32 @@ func (w *world) happen() {
 	default:
 		w.revive(slot)
 	}
+}
+
+// stop ends a coordinator, or the whole application, with its checkpoints or without.
+func (w *world) stop() {
+	at := slices.IndexFunc(w.lanes, func(l *lane) bool { return l.alive && !l.frozen && l.host != nil && !l.host.m.stopped })
+	if at < 0 {
+		return
+	}
+	l := w.lanes[at]
+	_, some := l.host.m.log.surplus(0)
+	discard := some && w.chance(80)
+	if discard && w.chance(50) {
+		for _, other := range w.lanes {
+			if other != l {
+				w.crash(other)
+			}
+		}
+	}
+	if discard && !l.host.discard {
+		l.host.discard = true
+		w.cancels[0]++
+		if w.chance(50) { // deletions are slow, and it dies at one
+			w.moods.late, w.target, w.at, w.skip = 20, "delete", before, 0
+		}
+	}
+	l.host.tell(Stop{Discard: discard})
 }
 
 // down: a task fails. Its lane and the coordinator hear of it, each in its time.

@@ -42,6 +42,11 @@ func TestExplorationFindsPlantedBugs(t *testing.T) {
 		{"a cut is declined while its completion is on its way", rules{coordinatorFaults: coordinatorFaults{changeOfMind: true}}, "control record"},
 		{"a cut is forgotten before its objects are deleted", rules{coordinatorFaults: coordinatorFaults{forgetFirst: true}}, "is forgotten"},
 		{"the cut of a drain is triggered before the end of time", rules{coordinatorFaults: coordinatorFaults{drainEarly: true}}, "time has not ended"},
+		{"a cancel drops checkpoints while a cut is undecided", rules{coordinatorFaults: coordinatorFaults{dropOpen: true}}, "which does not count"},
+		{"a cancel does not wait for objects to be deleted", rules{coordinatorFaults: coordinatorFaults{leaveEarly: true}}, "has left is there"},
+		{"what is deleted takes along what others need", rules{keepNothing: true}, "counts, and an object of it is deleted"},
+		{"what is deleted takes along what is deleted later", rules{keepCounted: true}, "lies there, and an object of it is deleted"},
+		{"uploads build on a cut that does not count", rules{buildOnAnything: true}, "which does not count"},
 		{"objects are deleted before the log says so", rules{coordinatorFaults: coordinatorFaults{deleteFirst: true}}, "is deleted while"},
 	} {
 		t.Run(bug.name, func(t *testing.T) {

@@ -67,21 +67,29 @@ func recordText(r Record) string {
 	case Triggered:
 		return fmt.Sprintf("triggered %s at=%d", cutText(r.Cut), r.Wall)
 	case Declined:
-		s := fmt.Sprintf("declined %s at=%d %s", cutText(r.Cut), r.Wall, r.Reason)
+		s := fmt.Sprintf("declined %s %s %s", cutText(r.Cut), timesText(r.Began, r.Wall), r.Reason)
 		if r.Why != "" {
 			s += fmt.Sprintf(" %q", r.Why)
 		}
 		return s
 	case Completed:
-		return fmt.Sprintf("completed %s at=%d", cutText(r.Cut), r.Wall)
+		return fmt.Sprintf("completed %s %s", cutText(r.Cut), timesText(r.Began, r.Wall))
 	case Dropped:
-		return "dropped " + cutText(r.Cut)
+		return fmt.Sprintf("dropped %s %s", cutText(r.Cut), timesText(r.Began, r.Wall))
 	case Forgotten:
 		return fmt.Sprintf("forgotten %d", r.ID)
 	case Activated:
 		return fmt.Sprintf("activated %d", r.ID)
 	}
 	panic(fmt.Sprintf("checkpoint: no text for %T", r))
+}
+
+// timesText are the times of a decision: of its trigger, too, because that may be compacted away.
+func timesText(began, wall int64) string {
+	if began == 0 {
+		return fmt.Sprintf("at=%d", wall)
+	}
+	return fmt.Sprintf("began=%d at=%d", began, wall)
 }
 
 func tasksText(ts []offsets.Task) string {

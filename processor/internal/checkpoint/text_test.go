@@ -164,6 +164,13 @@ func (p *parser) wall() int64 {
 	return p.parsed(s)
 }
 
+func (p *parser) began() int64 {
+	if s, ok := p.take("began="); ok {
+		return p.parsed(s)
+	}
+	return 0
+}
+
 func (p *parser) reason() Reason {
 	s := p.word()
 	for r := TimedOut; r <= Stopping; r++ {
@@ -185,15 +192,15 @@ func (p *parser) record() Record {
 	case "triggered":
 		return Triggered{Cut: p.cut(), Wall: p.wall()}
 	case "declined":
-		r := Declined{Cut: p.cut(), Wall: p.wall(), Reason: p.reason()}
+		r := Declined{Cut: p.cut(), Began: p.began(), Wall: p.wall(), Reason: p.reason()}
 		if p.rest != "" {
 			r.Why = p.quoted()
 		}
 		return r
 	case "completed":
-		return Completed{Cut: p.cut(), Wall: p.wall()}
+		return Completed{Cut: p.cut(), Began: p.began(), Wall: p.wall()}
 	case "dropped":
-		return Dropped{Cut: p.cut()}
+		return Dropped{Cut: p.cut(), Began: p.began(), Wall: p.wall()}
 	case "forgotten":
 		return Forgotten{p.id()}
 	case "activated":
