@@ -139,6 +139,9 @@ func (r *resetter) attempt(ctx context.Context) error {
 	if done, err := r.finished(ctx, state); done || err != nil {
 		return err
 	}
+	if what, fix, is := r.cancelled(state); is {
+		return r.refuse(what, fix)
+	}
 	if state.Active() == 0 {
 		return r.refuse("application "+application+" never ran on these brokers", "check the name and the brokers; an application that is new begins with empty state")
 	}

@@ -286,10 +286,8 @@ func (r *rewinder) attempt(ctx context.Context) error {
 	if r.done(state) {
 		return nil
 	}
-	for _, l := range r.mine {
-		if l > state.Active() && !slices.ContainsFunc(state.Pending(), func(i control.Intent) bool { return i.Timeline == l }) {
-			return r.refuse(fmt.Sprintf("timeline %d was cancelled by somebody else", l), "start it again if it is still wanted")
-		}
+	if what, fix, is := r.cancelled(state); is {
+		return r.refuse(what, fix)
 	}
 	r.step("verify")
 	if err := r.verify(ctx, state, state.Next()); err != nil {

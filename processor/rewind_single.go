@@ -70,6 +70,16 @@ func (r *rewinder) unused(ctx context.Context, state control.State) (uint32, err
 	return line, nil
 }
 
+// cancelled says whether somebody has taken back what an attempt before this one had begun.
+func (r *rewinder) cancelled(state control.State) (what, fix string, is bool) {
+	for _, l := range r.mine {
+		if l > state.Active() && !slices.ContainsFunc(state.Pending(), func(i control.Intent) bool { return i.Timeline == l }) {
+			return fmt.Sprintf("timeline %d was cancelled by somebody else", l), "start it again if it is still wanted", true
+		}
+	}
+	return "", "", false
+}
+
 // intend says that the timeline is being made: workers of older ones stop.
 func (r *rewinder) intend(ctx context.Context, line uint32) error {
 	if err := r.txn.begin(ctx); err != nil {
