@@ -107,6 +107,9 @@ func (r *rewinder) copyState(ctx context.Context, c *copier) error {
 				if to.Partition, err = shard.Row(key, job.from.Partition); err != nil {
 					return err // was verified
 				}
+				if planted("leave rows where they were") {
+					to.Partition = job.from.Partition % shard.Is
+				}
 			}
 			if deleted {
 				value = nil
@@ -164,6 +167,9 @@ func (r *rewinder) copyInFlight(ctx context.Context, c *copier, cut uint64) erro
 			if shard.Was != shard.Is {
 				if to.Partition, err = shard.Key(rec.Key, part.Partition); err != nil {
 					return err // was verified
+				}
+				if planted("leave what is in flight where it was") {
+					to.Partition = part.Partition % shard.Is
 				}
 			}
 			stamp = s.Append(stamp[:0])

@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,6 +122,9 @@ func (o *origin) writersNow() rescale.Writers {
 // several. The first of them with a late stamp would make those behind it late.
 func (o *origin) timeless(uid string) bool {
 	s := o.shardOf(uid)
+	if planted("keep the time of what is in flight") {
+		return false
+	}
 	return s.Was != s.Is || o.writersNow().Resized(uid) != nil
 }
 
@@ -298,6 +302,10 @@ func (o *origin) timesOf(t offsets.Task, rows map[offsets.Task]task.TimeRow) []b
 			return nil // it has heard nothing yet
 		}
 		all = append(all, row)
+	}
+	if planted("take the time of the task furthest on") {
+		slices.SortFunc(all, func(a, b task.TimeRow) int { return cmp.Compare(b.Now, a.Now) })
+		all = all[:1]
 	}
 	return rescale.Times(all, o.writersNow()).Append(nil)
 }

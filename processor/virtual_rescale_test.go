@@ -179,6 +179,28 @@ func TestVirtualRescaleRefused(t *testing.T) {
 	})
 }
 
+// A store that has moved from behind a repartition onto a source has as many tasks as that: where its rows belong is not
+// for us to say, and those of tasks that are no more would be left out without a word.
+func TestVirtualStoreOnASourceIsNotRescaled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		report, err := v.rewind(processor.RewindOptions{From: v.ran(300), InternalPartitions: 5})
+		v.must(err)
+		v.Internal, v.Timeline = 5, report.Timeline
+		from := v.amid("a", 300, 600)
+		b := topology.New(v.App)
+		in := topology.From(b, topology.NewTopic(v.In(), codec.String, codec.Int64))
+		pair := codec.Codec[int64](named[int64]{codec.Int64, "tally-pair"})
+		add := func(_ string, _, n int64) (int64, error) { return n, nil }
+		topology.Aggregate(in, "seen", pair, add).To(topology.NewTopic(v.Seen(), codec.String, pair))
+		topology.Aggregate(in, "groups", pair, add).To(topology.NewTopic(v.GroupsT(), codec.String, pair))
+		plan, err := b.Build()
+		v.must(err)
+		v.refused(plan, processor.RewindOptions{From: from, AllowNonRestored: []string{"windows", "by-group"}},
+			"store groups is of 5 tasks, is to be of 3 that read source "+v.In())
+	})
+}
+
 // named is a codec under another name.
 type named[T any] struct {
 	codec.Codec[T]

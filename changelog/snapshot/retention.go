@@ -34,8 +34,8 @@ func references(keep []*Manifest) map[string]bool {
 
 // Drop deletes a checkpoint: its manifest, and then the objects that none of keep refers to. keep holds every
 // checkpoint that is retained, and every one that is deleted after this one; the newest completed one is always among
-// them, as the cut that is under way may build on it. Who stops between the two steps leaves orphans for Sweep, and never a manifest without its objects. It lists
-// nothing and may be repeated.
+// them, as the cut that is under way may build on it. Who stops between the two steps leaves orphans for Sweep, and
+// never a manifest without its objects. It lists nothing and may be repeated.
 func (b *Bucket) Drop(ctx context.Context, drop *Manifest, keep []*Manifest) error {
 	manifest, err := drop.Name()
 	if err != nil {

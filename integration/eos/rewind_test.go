@@ -153,8 +153,8 @@ func rewinds(t *testing.T, all int, patience time.Duration) {
 	if second.DoneBefore || second.Timeline <= first.Timeline || len(ends) != len(ends2) {
 		t.Errorf("rewound again: %+v after %+v", second, first)
 	}
-	// A fork of what it was.
-	prior := r.fork(from, short, all)
+	// A fork of what it was. It is old when it ends, and each checkpoint takes as long to judge as all of its input.
+	prior := r.fork(from, append(short, "-retained", "20"), all)
 	r.load(all*9/10, all, true)
 	r.checkRewound(all, tally.Outputs{}, ends2)
 	r.stop(d)
