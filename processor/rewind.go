@@ -283,8 +283,8 @@ func (r *rewinder) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.done(state) {
-		return nil
+	if done, err := r.carriedOut(state); done || err != nil {
+		return err
 	}
 	if what, fix, is := r.cancelled(state); is {
 		return r.refuse(what, fix)
@@ -318,8 +318,8 @@ func (r *rewinder) attempt(ctx context.Context) error {
 	if state, err = readControl(ctx, r.cfg, application, false); err != nil {
 		return err
 	}
-	if r.done(state) {
-		return nil
+	if done, err := r.carriedOut(state); done || err != nil {
+		return err
 	}
 	line, err := r.unused(ctx, state)
 	if err != nil {
@@ -338,6 +338,14 @@ func (r *rewinder) attempt(ctx context.Context) error {
 		return r.giveUp(ctx, err)
 	}
 	return nil
+}
+
+// carriedOut is done, and refuses an id that a reset has had: that went nowhere near a savepoint.
+func (r *rewinder) carriedOut(state control.State) (bool, error) {
+	if a, ok := state.Rewound(r.id); ok && a.Base.Manifest == "" {
+		return false, r.refuse(fmt.Sprintf("the id %s is that of a reset, which made timeline %d", r.id, a.Timeline), "choose another id")
+	}
+	return r.done(state), nil
 }
 
 // done says whether this rewind was carried out before.

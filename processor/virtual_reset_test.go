@@ -111,7 +111,7 @@ func TestVirtualReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualTally(t)
 		const records = 300
-		v.ran(records)
+		from := v.ran(records)
 		line := uint32(1)
 		for _, c := range []struct {
 			name    string
@@ -153,6 +153,10 @@ func TestVirtualReset(t *testing.T) {
 			v.must(err)
 			if !again.Done || again.Timeline != report.Timeline || !slices.Equal(again.Superseded, report.Superseded) {
 				t.Fatalf("%s, the second time: %+v", c.name, again)
+			}
+			_, err = v.rewind(processor.RewindOptions{From: from, ID: report.ID})
+			if !errors.Is(err, processor.ErrRewind) || !strings.Contains(err.Error(), "is that of a reset") {
+				t.Fatalf("%s: a rewind under the same id: %v", c.name, err)
 			}
 			line = report.Timeline
 			v.start("a", v.seldom())
