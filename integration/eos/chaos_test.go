@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-stream/weir/integration/kafkatest"
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor/admin"
 )
 
@@ -54,9 +55,9 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 3))
-	// The fault changes after each full turn of the steps.
-	step := steps[seed%uint64(len(steps))]
-	fault := faults[seed/uint64(len(steps))%uint64(len(faults))]
+	// Both change with each round, and each full turn of the steps meets other faults.
+	at := seed % uint64(len(steps))
+	step, fault := steps[at], faults[(at+seed/uint64(len(steps)))%uint64(len(faults))]
 	brokers := 1
 	if fault == "broker" || rnd.IntN(4) == 0 {
 		brokers = 3
@@ -147,7 +148,7 @@ func chaos(t *testing.T, seed uint64) {
 			start(name)
 			continue
 		}
-		switch rnd.IntN(12) {
+		switch rnd.IntN(14) {
 		case 0, 1, 2, 3:
 			again(name, syscall.SIGKILL)
 		case 4, 5:
@@ -163,6 +164,11 @@ func chaos(t *testing.T, seed uint64) {
 		case 11: // nobody waits for it; the audit judges it if it is taken
 			s, err := r.admin().RequestSavepoint(r.ctx, admin.SavepointOptions{})
 			t.Logf("savepoint %s: %v", s.ID, err)
+		case 12, 13:
+			if name := r.coordinator(); procs[name] != nil && !procs[name].over() {
+				t.Logf("%s has the control task", name)
+				again(name, syscall.SIGKILL)
+			}
 		}
 	}
 	fed()
@@ -175,6 +181,7 @@ func chaos(t *testing.T, seed uint64) {
 	// One worker without a failpoint must do it in the end, also when others die late.
 	r.start("d", "", timeouts...)
 	r.check(n)
+	r.completes()
 	for _, p := range r.procs {
 		if !p.over() {
 			p.signal(syscall.SIGTERM)
@@ -184,6 +191,52 @@ func chaos(t *testing.T, seed uint64) {
 		<-p.gone
 	}
 	r.audit(false)
+}
+
+// coordinator is the worker that has the control task, "" if nobody says so.
+func (r *run) coordinator() string {
+	r.t.Helper()
+	got, err := r.cluster.Admin().DescribeGroups(r.ctx, r.names().Group())
+	if err != nil {
+		r.t.Logf("who coordinates: %v", err)
+		return ""
+	}
+	for _, g := range got {
+		for _, m := range g.Members {
+			assigned, ok := m.Assigned.AsConsumer()
+			if !ok || m.InstanceID == nil {
+				continue
+			}
+			for _, topic := range assigned.Topics {
+				if topic.Topic == r.names().Control() && len(topic.Partitions) > 0 {
+					name, _, _ := offsets.ParseGroupInstance(*m.InstanceID)
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// completes waits until another checkpoint is complete.
+func (r *run) completes() {
+	r.t.Helper()
+	cl := r.admin()
+	newest := func() (id uint64) {
+		all, err := cl.Checkpoints(r.ctx)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, k := range all.Kept {
+			id = max(id, k.ID)
+		}
+		return id
+	}
+	for before := newest(); newest() <= before; {
+		if !r.pass(100 * time.Millisecond) {
+			r.t.Fatal("no checkpoint is completed any more")
+		}
+	}
 }
 
 // patience gives the run another limit.
