@@ -29,7 +29,8 @@ func TestVirtualPlantedRescales(t *testing.T) {
 	noticed(t, map[string]planted{
 		"leave rows where they were":            {rescale, "I2 |I3 |I4 |I9 |cannot be given"},
 		"leave what is in flight where it was":  {rescale, "I2 |I3 |I4 |I9 |cannot be given"},
-		"keep the time of what is in flight":    {late, "windows have fired"},
+		"lose what is in flight":                {rescale, "I2 |I3 |I4 |I9 "},
+		"keep the time of what is in flight":    {late, "windows have fired|window "},
 		"take the time of the task furthest on": {late, "windows have fired"},
 	})
 }
