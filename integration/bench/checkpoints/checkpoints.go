@@ -74,6 +74,7 @@ type Restore struct {
 	Snapshot  float64 `json:"from_checkpoint_seconds"`
 	Changelog float64 `json:"from_changelog_seconds"`
 	Records   int64   `json:"changelog_records"`
+	Compacted float64 `json:"from_compacted_changelog_seconds"` // with one version of each
 }
 
 // Standby is what it takes a worker that follows the state of tasks to be their owner.
@@ -135,7 +136,8 @@ func (r Results) Markdown() string {
 	}
 	for _, s := range r.Restores {
 		row(fmt.Sprintf("lost directory, %s in %d rows, %d versions of each in the changelog", size(s.Bytes), s.Rows, s.Versions),
-			"from the checkpoint %.2f s (%.0f MB/s), from the changelog %.2f s: %.1f times", s.Snapshot, float64(s.Bytes)/1e6/s.Snapshot, s.Changelog, s.Changelog/s.Snapshot)
+			"from the checkpoint %.2f s (%.0f MB/s), from the changelog %.2f s: %.1f times; with one version %.2f s: %.1f times",
+			s.Snapshot, float64(s.Bytes)/1e6/s.Snapshot, s.Changelog, s.Changelog/s.Snapshot, s.Compacted, s.Compacted/s.Snapshot)
 	}
 	if s := r.Standby; s != nil && len(s.Takeovers) > 0 {
 		row(fmt.Sprintf("a standby takes over, %d keys, %d kills", s.Keys, len(s.Takeovers)), "%.0f-%.0f ms from the assignment, %d changelog records left at most; all partitions after %.1f s at most, session timeout included",
