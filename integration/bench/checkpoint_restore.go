@@ -227,7 +227,8 @@ func (b *bench) lostDirectory(ctx context.Context, rows int64) (r checkpoints.Re
 	r = checkpoints.Restore{Rows: rows, Bytes: rows * (smallRow + smallKey), Versions: versionsOfRow}
 	dir := filepath.Join(b.work, "restore-cuts")
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	j, w, err := b.filled(ctx, rows, versionsOfRow, "--checkpoint-dir", dir, "--checkpoint-interval", "10s", "--full-checkpoints")
+	at := []string{"--checkpoint-dir", dir, "--checkpoint-interval", "-1s"}
+	j, w, err := b.filled(ctx, rows, versionsOfRow, at...)
 	if err != nil {
 		return r, err
 	}
@@ -237,15 +238,10 @@ func (b *bench) lostDirectory(ctx context.Context, rows int64) (r checkpoints.Re
 		return r, err
 	}
 	defer cl.Close()
-	filled := time.Now()
-	err = w.until(ctx, func() (bool, error) {
-		k, ok, err := newestCheckpoint(ctx, cl)
-		return ok && k.Triggered.After(filled), err
-	})
-	if err != nil {
+	if _, err := cl.TriggerCheckpoint(ctx, admin.CheckpointOptions{Full: true}, nil); err != nil {
 		return r, err
 	}
-	if w, r.Snapshot, _, err = b.startEmpty(ctx, j, w, "checkpoint", "--checkpoint-dir", dir, "--checkpoint-interval", "24h"); err != nil {
+	if w, r.Snapshot, _, err = b.startEmpty(ctx, j, w, "checkpoint", at...); err != nil {
 		return r, err
 	}
 	if w, r.Changelog, r.Records, err = b.startEmpty(ctx, j, w, "changelog"); err != nil {
