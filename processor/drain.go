@@ -74,9 +74,9 @@ func (t *runningTask) hasInputToEnd() bool {
 	return false
 }
 
-// endInputs leaves what was read of the sources and not processed to whoever comes after,
-// and sets their time to the end, and that of empty loops. If the epoch is aborted it is done again; the records of
-// that epoch are processed before, or left, too.
+// endInputs leaves what was read of the sources and not processed to whoever comes after, and
+// sets their time to the end, and that of empty loops. If the epoch is aborted it is done
+// again; the records of that epoch are processed before, or left, too.
 func (t *runningTask) endInputs() error {
 	failpoint("drain")
 	rest := slices.DeleteFunc(t.queue[t.read:], func(q polled) bool { return t.leaves(int(q.input)) })
