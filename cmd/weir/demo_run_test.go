@@ -82,6 +82,7 @@ func TestGrouped(t *testing.T) {
 // Each workload on a broker in the process: filled, worked, verified; and what verify says
 // when the output is another's.
 func TestBenchRun(t *testing.T) {
+	const idle = "5s" // longer than a busy machine lets a worker wait
 	broker := startBroker(t, nil)
 	bench := func(wantCode int, args ...string) (got map[string]any) {
 		t.Helper()
@@ -96,7 +97,7 @@ func TestBenchRun(t *testing.T) {
 	}
 	bench(cli.ExitDone, "load", "--topic", "in", "--records", "20000", "--keys", "300", "--partitions", "2")
 	for _, w := range workloads {
-		got := bench(cli.ExitDone, "worker", "--workload", w, "--app", "bench-"+w, "--in", "in", "--out", "out-"+w, "--state-dir", t.TempDir(), "--instance", "w", "--until-idle", "1s")
+		got := bench(cli.ExitDone, "worker", "--workload", w, "--app", "bench-"+w, "--in", "in", "--out", "out-"+w, "--state-dir", t.TempDir(), "--instance", "w", "--until-idle", idle)
 		if got["records"] != 20_000.0 || got["aborts"] != 0.0 || got["commits"].(float64) < 1 || got["cpu_seconds"].(float64) <= 0 || got["max_rss_bytes"].(float64) < 1<<20 || len(got) != 13 ||
 			got["ready_seconds"].(float64) <= 0 || got["restored_seconds"].(float64) <= 0 || got["first_commit_seconds"].(float64) <= got["ready_seconds"].(float64) {
 			t.Errorf("%s: %v", w, got)
@@ -114,7 +115,7 @@ func TestBenchRun(t *testing.T) {
 	}
 	// The same member once more, without its state: what the run before left in the changelog is read.
 	code, out, errs := weir(testContext(t), "", "bench", "worker", "--app", "bench-count", "--in", "in", "--out", "out-count", "--state-dir", t.TempDir(),
-		"--instance", "w", "--tell-restores", "--until-idle", "1s", "--brokers", broker)
+		"--instance", "w", "--tell-restores", "--until-idle", idle, "--brokers", broker)
 	var restored, lines int64
 	for line := range strings.Lines(out) {
 		var r benchRestore
