@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -136,30 +137,32 @@ func (c *Client) partsOf(ctx context.Context, state *control.State, of *Checkpoi
 	if err != nil {
 		return Parts{}, err
 	}
-	adm := kadm.NewClient(c.client)
-	starts, err := adm.ListStartOffsets(ctx, names.Acks())
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return Parts{}, fmt.Errorf("list start of %s: %w", names.Acks(), err)
-	}
-	ends, err := adm.ListCommittedOffsets(ctx, names.Acks())
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return Parts{}, fmt.Errorf("list end of %s: %w", names.Acks(), err)
-	}
-	start, _ := starts.Lookup(names.Acks(), 0)
-	end, _ := ends.Lookup(names.Acks(), 0)
-	_, err = changelog.ReadRange(ctx, c.opts, names.Acks(), 0, start.Offset, end.Offset, func(key, value []byte, offset int64) error {
-		return w.hear(key, value)
-	})
-	if err != nil {
+	if err := c.readPresent(ctx, names.Acks(), w.hear); err != nil {
 		return Parts{}, fmt.Errorf("read %s: %w", names.Acks(), err)
 	}
 	return w.parts(of.ID), nil
+}
+
+// readPresent reads what a topic of one partition holds at present. What is trimmed while it is read is behind the cuts
+// that run: it is read again from where it begins by then, and f may see records twice.
+func (c *Client) readPresent(ctx context.Context, topic string, f func(key, value []byte) error) error {
+	adm := kadm.NewClient(c.client)
+	for {
+		starts, err := adm.ListStartOffsets(ctx, topic)
+		if err = errors.Join(err, starts.Error()); err != nil {
+			return fmt.Errorf("list start: %w", err)
+		}
+		ends, err := adm.ListCommittedOffsets(ctx, topic)
+		if err = errors.Join(err, ends.Error()); err != nil {
+			return fmt.Errorf("list end: %w", err)
+		}
+		start, _ := starts.Lookup(topic, 0)
+		end, _ := ends.Lookup(topic, 0)
+		_, err = changelog.ReadRange(ctx, c.opts, topic, 0, start.Offset, end.Offset, func(key, value []byte, _ int64) error { return f(key, value) })
+		if !errors.Is(err, changelog.ErrTruncated) {
+			return err
+		}
+	}
 }
 
 // cuts adds up records of the control topic, in their order.
