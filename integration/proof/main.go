@@ -73,12 +73,18 @@ func test(at place, names []string, results map[string]string, progress io.Write
 	if at.tags != "" {
 		args = append(args, "-tags", at.tags)
 	}
-	var said, failed bytes.Buffer
+	var failed bytes.Buffer
 	cmd := exec.Command("go", append(args, at.pkg)...)
-	cmd.Stdout, cmd.Stderr = &said, &failed
-	err := cmd.Run() // a failed test is one, too
+	cmd.Stderr = &failed
 	here := map[string]string{}
-	read(&said, here)
+	said, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		read(said, here, progress)
+		err = cmd.Wait() // a failed test is one, too
+	}
 	for _, name := range names {
 		if here[name] == "" { // it does not compile, or was not come to
 			here[name] = "fail"
@@ -98,18 +104,40 @@ func worse(a, b string) string {
 	return b
 }
 
-// read takes the results out of what go test -json says.
-func read(said io.Reader, results map[string]string) {
+// read takes the results out of what go test -json says, and tells them as they come; of a test that fails also what it
+// has said.
+func read(said io.Reader, results map[string]string, progress io.Writer) {
 	lines := bufio.NewScanner(said)
 	lines.Buffer(nil, 16<<20)
+	output := map[string][]byte{} // of the tests that run
 	for lines.Scan() {
-		var e struct{ Action, Test string }
-		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Test == "" || strings.Contains(e.Test, "/") {
+		var e struct {
+			Action, Test, Output string
+			Elapsed              float64 // seconds
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
 			continue
 		}
+		if e.Test == "" {
+			if e.Action == "build-output" { // it does not compile
+				fmt.Fprint(progress, e.Output)
+			}
+			continue
+		}
+		name, _, sub := strings.Cut(e.Test, "/")
 		switch e.Action {
+		case "output":
+			output[name] = append(output[name], e.Output...)
 		case "pass", "fail", "skip":
-			results[e.Test] = e.Action
+			if sub {
+				continue
+			}
+			results[name] = e.Action
+			fmt.Fprintf(progress, "  %s %s, %.1f s\n", e.Action, name, e.Elapsed)
+			if e.Action == "fail" {
+				_, _ = progress.Write(output[name])
+			}
+			delete(output, name)
 		}
 	}
 }

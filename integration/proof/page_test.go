@@ -58,15 +58,21 @@ func TestThePageNamesTests(t *testing.T) {
 }
 
 func TestResults(t *testing.T) {
-	results := map[string]string{}
+	results, told := map[string]string{}, &bytes.Buffer{}
 	read(strings.NewReader(`{"Action":"run","Test":"TestA"}
 not JSON
+{"Action":"output","Test":"TestA","Output":"all is well\n"}
 {"Action":"fail","Test":"TestA/sub"}
-{"Action":"pass","Test":"TestA"}
+{"Action":"pass","Test":"TestA","Elapsed":1.25}
 {"Action":"skip","Test":"TestB"}
+{"Action":"output","Test":"TestC/sub","Output":"it is wrong\n"}
 {"Action":"fail","Test":"TestC"}
 {"Action":"fail"}
-`), results)
+{"Action":"build-output","Output":"undefined: x\n"}
+`), results, told)
+	if want := "  pass TestA, 1.2 s\n  skip TestB, 0.0 s\n  fail TestC, 0.0 s\nit is wrong\nundefined: x\n"; told.String() != want {
+		t.Errorf("told is %q, want %q", told, want)
+	}
 	if want := map[string]string{"TestA": "pass", "TestB": "skip", "TestC": "fail"}; !reflect.DeepEqual(results, want) {
 		t.Errorf("%v, want %v", results, want)
 	}
