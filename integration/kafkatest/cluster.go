@@ -266,6 +266,7 @@ func settings(o Options) map[string]string {
 		"transaction.state.log.num.partitions":             "4",
 		"share.coordinator.state.topic.num.partitions":     "1",
 		"auto.create.topics.enable":                        "false",
+		"log.retention.ms":                                 "-1", // tests write records of the past, and retention counts from their time
 		// What a test waits for: membership lost, transactions timed out, the first assignment.
 		"group.min.session.timeout.ms":                                "1000",
 		"group.initial.rebalance.delay.ms":                            "0",
