@@ -155,25 +155,35 @@ func (c *Coordinator) logged(r Record) {
 	case Triggered:
 		if ours {
 			c.cut.seen, c.cut.deadline = true, c.now+c.settings.Timeout
-		} else {
-			c.cut = nil // somebody else has the control task, and that id
 		}
 		if r.Kind == Checkpoint {
 			c.started = c.now
 		}
 		c.answer(r.Request, r.ID)
 	case Declined:
-		c.over(r.ID)
+		c.ended = c.now
 		c.remove(r.ID)
 		c.failed(r)
 	case Completed:
-		c.over(r.ID)
+		c.ended = c.now
 		if r.Kind == Checkpoint {
 			c.failures = 0
 		}
 	case Dropped:
 		c.remove(r.ID)
 	}
+	if c.cut != nil && c.settled() {
+		c.cut = nil
+	}
+}
+
+// settled says whether the log goes on without the cut: it is decided, or somebody else has the control task, and that
+// id. The record of its own that says so may be missing.
+func (c *Coordinator) settled() bool {
+	if !c.cut.seen {
+		return c.cut.ID <= c.log.last
+	}
+	return c.cut.ID != c.log.undecided.ID
 }
 
 // same says whether a record of the log is the one that was ordered. Texts for people may come back changed.
@@ -202,14 +212,6 @@ func (c *Coordinator) acting() bool { return c.live && c.ticked && !c.stopped }
 func (c *Coordinator) answer(request string, id uint64) {
 	if request != "" && c.acting() {
 		c.order(Answer{request, id})
-	}
-}
-
-// over: the cut is decided.
-func (c *Coordinator) over(id uint64) {
-	c.ended = c.now
-	if c.cut != nil && c.cut.ID == id {
-		c.cut = nil
 	}
 }
 
