@@ -17,7 +17,8 @@ import (
 //
 //	cut != nil && !cut.seen => writing is its trigger
 //	cut != nil && cut.seen  => it is the undecided cut of the log
-//	writing is Completed    => cut is completing; cut is completing or finishing => every part is done
+//	writing is Completed    => cut is completing, or the log has passed it
+//	cut is completing or finishing => every part is done
 //	not acting              => cut and writing are nil, nothing is ordered but Stopped
 type Coordinator struct {
 	settings Settings
