@@ -55,6 +55,15 @@ func (v *virtualTally) amid(worker string, from, to int) string {
 	return place
 }
 
+// manifest is that of a checkpoint or savepoint.
+func (v *virtualTally) manifest(location string) *snapshot.Manifest {
+	v.Helper()
+	b, m, err := snapshot.FindManifest(v.ctx, location, snapshot.Options{})
+	v.must(err)
+	v.must(b.Close())
+	return m
+}
+
 // An application with windows goes from 3 internal partitions to 7 and to 2, each time from a
 // checkpoint with open windows and records in flight: each update and each window comes once.
 func TestVirtualRescale(t *testing.T) {
@@ -70,6 +79,7 @@ func TestVirtualRescale(t *testing.T) {
 				t.Fatalf("%+v, want %v", report, want)
 			}
 			inFlight += report.Records
+			v.Rescaled(v.manifest(from))
 			v.Internal, v.Timeline = int32(n), report.Timeline
 			if n == 7 {
 				from = v.amid("a", 600, 1200)
@@ -114,6 +124,7 @@ func TestVirtualForkRescaled(t *testing.T) {
 		if report.Timeline != 1 || !slices.Equal(report.Rescaled, []string{"by-group: 3 to 5"}) {
 			t.Fatalf("%+v", report)
 		}
+		f.Rescaled(v.manifest(save))
 		f.Internal = 5
 		f.dir = t.TempDir()
 		f.start("f", f.seldom())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/topology/task"
 )
@@ -37,8 +38,32 @@ func (t Tally) tasks() (out []offsets.Task) {
 	return out
 }
 
+// Rescaled says that the timeline begins with the state of this manifest, in another number of partitions. A task gets
+// the time of the slowest that it is made of, and the windows that the others have fired do not come back with that.
+func (t *Tally) Rescaled(from *snapshot.Manifest) {
+	var times []int64 // of the tasks with windows
+	for _, k := range from.Tasks {
+		if k.Task.Sub == 1 {
+			times = append(times, k.Time)
+		}
+	}
+	before := t.fired
+	t.ahead = func(group []byte) int64 {
+		return max(before(group), times[offsets.Partition(group, int32(len(times)))])
+	}
+}
+
+// fired is the time up to which windows of a group had fired where the timeline begins.
+func (t Tally) fired(group []byte) int64 {
+	if t.ahead == nil {
+		return offsets.NoTime
+	}
+	return t.ahead(group)
+}
+
 // inputFold is the state of a task as it must be after the committed prefix of the inputs, by store; rows that belong
-// to the task and not to a key are left out. now is the task's time: windows that ended by then are gone.
+// to the task and not to a key are left out. now is the task's time: windows that ended by then are gone, and those that had fired
+// before the timeline began.
 //
 // Repartition topics are trimmed, so what a task of sub-topology 1 has read is not there any more. But counts and sums
 // do not depend on order: it is what the source's prefix sends to it, less what is in flight to it.
@@ -63,7 +88,7 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 	one := func(group []byte, v, time, n int64) {
 		add(out["groups"], task.AppendKeyedRow(nil, group), n, func(sum int64) int64 { return sum + n*v })
 		size := WindowSize.Milliseconds()
-		if start := time - time%size; start+size > now {
+		if start := time - time%size; start+size > max(now, t.fired(group)) {
 			count(out["windows"], task.AppendWindowRow(nil, start, group), n)
 		}
 	}

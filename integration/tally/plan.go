@@ -43,6 +43,8 @@ type Tally struct {
 	Timeline   uint32                  // to be looked at; 0: the first
 	Source     string                  // topic of the input; "": one of its own
 	First      func(*topology.Builder) // what the plan has before the rest of it; nil: nothing
+
+	ahead func(group []byte) int64 // see Rescaled
 }
 
 func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
