@@ -28,6 +28,7 @@
 // the whole reason; WEIR_REQUIRE_KAFKA=1 makes that a failure instead.
 //
 // Brokers started here are tuned for tests: short minimum session timeout, a fast sweep of timed-out transactions, no
-// delay of the first rebalance, few partitions in the internal topics, no creation of topics by accident. See [settings].
+// delay of the first rebalance, few partitions in the internal topics, no creation of topics by accident, no retention by
+// time. See [settings].
 // They die with the test binary, however it ends.
 package kafkatest

@@ -62,16 +62,23 @@ func want(t *testing.T, got []string, want ...string) {
 // Retention counts from the time of a record, and tests write those of the past: a broker that is ours deletes none. With
 // the default of a week the results of one test were gone when the broker was 30 s old, which is when it looks first.
 func TestOldRecordsStay(t *testing.T) {
+	if os.Getenv("KAFKA_BROKERS") != "" {
+		t.Skip("the broker is not ours")
+	}
 	c := kafkatest.Shared(t)
 	topic := c.Topic(t, 1)
 	configs, err := c.Admin().DescribeTopicConfigs(limit(t), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
+	retention := ""
 	for _, s := range configs[0].Configs {
-		if s.Key == "retention.ms" && (s.Value == nil || *s.Value != "-1") && os.Getenv("WEIR_KAFKA") == "" {
-			t.Errorf("retention.ms is %s", s.MaybeValue())
+		if s.Key == "retention.ms" {
+			retention = s.MaybeValue()
 		}
+	}
+	if retention != "-1" {
+		t.Errorf("retention.ms is %q", retention)
 	}
 }
 

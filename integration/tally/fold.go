@@ -62,8 +62,8 @@ func (t Tally) fired(group []byte) int64 {
 }
 
 // inputFold is the state of a task as it must be after the committed prefix of the inputs, by store; rows that belong
-// to the task and not to a key are left out. now is the task's time: windows that ended by then are gone, and those that had fired
-// before the timeline began.
+// to the task and not to a key are left out. now is the task's time: windows that ended by then are gone, and
+// those that had fired before the timeline began.
 //
 // Repartition topics are trimmed, so what a task of sub-topology 1 has read is not there any more. But counts and sums
 // do not depend on order: it is what the source's prefix sends to it, less what is in flight to it.
