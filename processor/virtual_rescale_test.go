@@ -45,7 +45,7 @@ func (v *virtualTally) amid(worker string, from, to int) string {
 		for _, part := range m.InFlight {
 			n += part.To - part.From
 		}
-		if n > most && m.Timeline == max(v.Timeline, 1) && m.InternalPartitions == max(v.Internal, v.Partitions) {
+		if n > most && m.Timeline == max(v.Timeline, 1) && m.InternalPartitions == v.Inner() {
 			most, place = n, names[i]
 		}
 	}
@@ -53,15 +53,6 @@ func (v *virtualTally) amid(worker string, from, to int) string {
 		v.Fatal("no checkpoint has anything in flight")
 	}
 	return place
-}
-
-// manifest is that of a checkpoint or savepoint.
-func (v *virtualTally) manifest(location string) *snapshot.Manifest {
-	v.Helper()
-	b, m, err := snapshot.FindManifest(v.ctx, location, snapshot.Options{})
-	v.must(err)
-	v.must(b.Close())
-	return m
 }
 
 // An application with windows goes from 3 internal partitions to 7 and to 2, each time from a
@@ -79,8 +70,7 @@ func TestVirtualRescale(t *testing.T) {
 				t.Fatalf("%+v, want %v", report, want)
 			}
 			inFlight += report.Records
-			v.Rescaled(v.manifest(from))
-			v.Internal, v.Timeline = int32(n), report.Timeline
+			v.must(v.Rescaled(v.ctx, from, int32(n), report.Timeline))
 			if n == 7 {
 				from = v.amid("a", 600, 1200)
 				v.must(v.audit("a"))
@@ -124,8 +114,7 @@ func TestVirtualForkRescaled(t *testing.T) {
 		if report.Timeline != 1 || !slices.Equal(report.Rescaled, []string{"by-group: 3 to 5"}) {
 			t.Fatalf("%+v", report)
 		}
-		f.Rescaled(v.manifest(save))
-		f.Internal = 5
+		v.must(f.Rescaled(v.ctx, save, 5, report.Timeline))
 		f.dir = t.TempDir()
 		f.start("f", f.seldom())
 		ends := map[tally.Partition]int64{}
@@ -195,10 +184,11 @@ func TestVirtualRescaleRefused(t *testing.T) {
 func TestVirtualStoreOnASourceIsNotRescaled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualTally(t)
-		report, err := v.rewind(processor.RewindOptions{From: v.ran(300), InternalPartitions: 5})
+		from := v.ran(300)
+		report, err := v.rewind(processor.RewindOptions{From: from, InternalPartitions: 5})
 		v.must(err)
-		v.Internal, v.Timeline = 5, report.Timeline
-		from := v.amid("a", 300, 600)
+		v.must(v.Rescaled(v.ctx, from, 5, report.Timeline))
+		from = v.amid("a", 300, 600)
 		b := topology.New(v.App)
 		in := topology.From(b, topology.NewTopic(v.In(), codec.String, codec.Int64))
 		pair := codec.Codec[int64](named[int64]{codec.Int64, "tally-pair"})

@@ -40,7 +40,9 @@ func TestRescale(t *testing.T) {
 		if report.DoneBefore || report.Rows == 0 || s.Timeline >= report.Timeline {
 			t.Fatalf("%+v from %+v", report, s)
 		}
-		r.tally.Internal, r.tally.Timeline = int32(n), report.Timeline
+		if err := r.tally.Rescaled(r.ctx, path, int32(n), report.Timeline); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.load(all*4/5, all, true)
 	r.checkRewound(all, tally.Outputs{}, ends)

@@ -2,6 +2,7 @@ package tally
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -25,12 +26,12 @@ func (t Tally) input(sub int32) string {
 	return t.names().Repartition("by-group")
 }
 
-// inner is the number of partitions of the repartition topic.
-func (t Tally) inner() int32 { return cmp.Or(t.Internal, t.Partitions) }
+// Inner is the number of partitions of the repartition topic: as many as the inputs have, until it is rescaled.
+func (t Tally) Inner() int32 { return cmp.Or(t.inner, t.Partitions) }
 
 // tasks of the topology, in order.
 func (t Tally) tasks() (out []offsets.Task) {
-	for sub, n := range []int32{t.Partitions, t.inner()} {
+	for sub, n := range []int32{t.Partitions, t.Inner()} {
 		for p := range n {
 			out = append(out, offsets.Task{Sub: int32(sub), Partition: p})
 		}
@@ -38,9 +39,20 @@ func (t Tally) tasks() (out []offsets.Task) {
 	return out
 }
 
-// Rescaled says that the timeline begins with the state of this manifest, in another number of partitions. A task gets
-// the time of the slowest that it is made of, and the windows that the others have fired do not come back with that.
-func (t *Tally) Rescaled(from *snapshot.Manifest) {
+// Rescaled says that a timeline begins with the state of a checkpoint or savepoint, in another number of partitions.
+func (t *Tally) Rescaled(ctx context.Context, from string, partitions int32, timeline uint32) error {
+	b, m, err := snapshot.FindManifest(ctx, from, snapshot.Options{})
+	if err != nil {
+		return err
+	}
+	t.madeOf(m)
+	t.inner, t.Timeline = partitions, timeline
+	return b.Close()
+}
+
+// madeOf has the tasks begin with what is in a manifest. Each gets the time of the slowest that it is made of, and the
+// windows that the others have fired do not come back with that.
+func (t *Tally) madeOf(from *snapshot.Manifest) {
 	var times []int64 // of the tasks with windows
 	for _, k := range from.Tasks {
 		if k.Task.Sub == 1 {
@@ -96,7 +108,7 @@ func (t Tally) inputFold(f Facts, at map[Partition]Position, who offsets.Task, n
 		in := Partition{t.In(), p}
 		for _, r := range f.Logs[in].committed() {
 			group := []byte(t.group(string(r.Key)))
-			if r.Offset >= at[in].Offset || offsets.Partition(group, t.inner()) != who.Partition {
+			if r.Offset >= at[in].Offset || offsets.Partition(group, t.Inner()) != who.Partition {
 				continue
 			}
 			v, err := inputValue(r)

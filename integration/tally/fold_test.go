@@ -12,7 +12,7 @@ import (
 // A task that is made of several has the time of the slowest, and the windows that the others have fired are gone. Once
 // the audit missed such a window in the first checkpoint behind a rescale, in one run of sixty.
 func TestFoldAfterARescale(t *testing.T) {
-	app := Tally{App: "app", Groups: 20, Partitions: 2, Internal: 1}
+	app := Tally{App: "app", Groups: 20, Partitions: 2, inner: 1}
 	in := Partition{app.In(), 0}
 	f, end := Facts{Logs: map[Partition]Log{}}, WindowSize.Milliseconds()
 	var log Log
@@ -56,8 +56,8 @@ func TestFoldAfterARescale(t *testing.T) {
 		}
 	}
 	want(nil, 1)
-	app.Rescaled(&snapshot.Manifest{Tasks: []snapshot.TaskState{state(0, 0), state(0, 1), task(0, end-1), task(1, end), task(2, offsets.NoTime)}})
+	app.madeOf(&snapshot.Manifest{Tasks: []snapshot.TaskState{state(0, 0), state(0, 1), task(0, end-1), task(1, end), task(2, offsets.NoTime)}})
 	want(map[int32]bool{1: true}, 3)
-	app.Rescaled(&snapshot.Manifest{Tasks: []snapshot.TaskState{task(0, 0)}}) // nobody was ahead this time: what was gone stays so
+	app.madeOf(&snapshot.Manifest{Tasks: []snapshot.TaskState{task(0, 0)}}) // nobody was ahead this time: what was gone stays so
 	want(map[int32]bool{1: true}, 3)
 }

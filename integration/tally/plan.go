@@ -38,13 +38,13 @@ type Tally struct {
 	Keys       int
 	Groups     int
 	Partitions int32
-	Internal   int32                   // of the repartition topic; 0: as many
 	Kafka      []kgo.Opt               // for the clients that load and check: dialers, TLS
 	Timeline   uint32                  // to be looked at; 0: the first
 	Source     string                  // topic of the input; "": one of its own
 	First      func(*topology.Builder) // what the plan has before the rest of it; nil: nothing
 
-	ahead func(group []byte) int64 // see Rescaled
+	inner int32                    // partitions of the repartition topic, and
+	ahead func(group []byte) int64 // how far a group was before: see Rescaled
 }
 
 func (t Tally) client(brokers []string, opts ...kgo.Opt) (*kgo.Client, error) {
