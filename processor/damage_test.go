@@ -65,7 +65,7 @@ func newHalves(t *testing.T) *halves {
 	}
 	h.load(half, 2*half)
 	h.before = h.facts()
-	h.before.Clean = true
+	h.before.Clean = tally.Every
 	if err := h.ta.Audit(h.before).Err(); err != nil {
 		t.Fatalf("before any damage: %v", err)
 	}
@@ -313,7 +313,7 @@ func TestDamagedDiskIsRebuilt(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := h.facts()
-			f.Clean = true
+			f.Clean = tally.Every
 			if err := h.ta.Audit(f).Err(); err != nil {
 				t.Error(err)
 			}

@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/offsets"
 	"github.com/weir-stream/weir/processor"
 )
 
@@ -47,7 +49,17 @@ func TestTallyOnKfake(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	stop := start(t, c, ta, dir)
+	var mu sync.Mutex
+	stopped := map[offsets.Task]bool{}
+	said := func(who offsets.Task, why string) {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped[who] = why == "stopped"
+	}
+	stop := start(t, c, ta, dir, processor.Events(&processor.Listener{
+		TaskRestored: func(i processor.RestoredInfo) { said(i.Task, "") },
+		TaskClosed:   func(i processor.ClosedInfo) { said(i.Task, i.Reason) },
+	}))
 	if err := ta.Load(ctx, c.ListenAddrs(), n/2, n, true); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +77,7 @@ func TestTallyOnKfake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts.Clean = true
+	facts.Clean = func(who offsets.Task) bool { return stopped[who] }
 	if err := ta.Audit(facts).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,18 +3,22 @@ package eos
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/weir-stream/weir/integration/tally"
 	"github.com/weir-stream/weir/offsets"
 )
 
-// audit judges what the application has left behind, when all workers have stopped. clean says that those which had the
-// tasks stopped cleanly. copies are savepoints that were copied to somewhere else.
+// audit judges what the application has left behind, when all workers have stopped. clean says that those which had tasks
+// stopped cleanly. copies are savepoints that were copied to somewhere else.
 func (r *run) audit(clean bool, copies ...string) {
 	r.t.Helper()
 	var dirs []string
@@ -36,11 +40,37 @@ func (r *run) audit(clean bool, copies ...string) {
 		r.t.Errorf("collect facts: %v", err)
 		return
 	}
-	facts.Clean = clean
+	if clean {
+		stopped := r.stopped()
+		facts.Clean = func(who offsets.Task) bool { return stopped[who.String()] }
+	}
 	r.t.Logf("%d checkpoints are kept", len(facts.Checkpoints))
 	if err := r.tally.Audit(facts).Err(); err != nil {
 		r.t.Errorf("audit: %v", err)
 	}
+}
+
+// stopped are the tasks of which the last thing that any worker has said is that it closed them because it stops.
+func (r *run) stopped() map[string]bool {
+	type line struct {
+		Time                               time.Time
+		Application, Message, Task, Reason string
+	}
+	var all []line
+	for _, p := range r.procs {
+		for _, text := range p.since(0) {
+			var l line
+			if json.Unmarshal([]byte(text), &l) == nil && l.Application == r.tally.App && (l.Message == "task restored" || l.Message == "task closed") {
+				all = append(all, l)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b line) int { return a.Time.Compare(b.Time) })
+	out := map[string]bool{}
+	for _, l := range all {
+		out[l.Task] = l.Reason == "stopped"
+	}
+	return out
 }
 
 func (r *run) names() offsets.Names {
@@ -131,4 +161,25 @@ func (r *run) committedEpochs() int {
 		}
 	})
 	return most
+}
+
+// What was said last counts, whoever has said it: b took over from a, and lost a task again; the other application has the same.
+func TestStoppedTasks(t *testing.T) {
+	said := func(nanos int, app, message, task, reason string) string {
+		return fmt.Sprintf(`{"application":%q,"message":%q,"task":%q,"reason":%q,"time":"2026-01-01T00:00:00.%09dZ"}`, app, message, task, reason, nanos)
+	}
+	a := &proc{out: []string{
+		said(1, "app", "task restored", "0-0", ""), said(1, "app", "task restored", "0-1", ""), "not a line of the log",
+		said(5, "app", "task closed", "0-0", "stopped"), said(5, "app", "task closed", "0-1", "stopped"), said(9, "app", "stopping", "", "signal"),
+	}}
+	b := &proc{out: []string{
+		said(2, "app", "task restored", "0-2", ""), said(6, "app", "task restored", "0-1", ""), said(7, "app", "task closed", "0-1", "revoked"),
+		said(8, "app", "task closed", "0-2", "stopped"), said(9, "fork", "task restored", "0-2", ""),
+	}}
+	for _, procs := range [][]*proc{{a, b}, {b, a}} {
+		r := &run{tally: tally.Tally{App: "app"}, procs: procs}
+		if got, want := r.stopped(), map[string]bool{"0-0": true, "0-1": false, "0-2": true}; !maps.Equal(got, want) {
+			t.Errorf("stopped are %v, want %v", got, want)
+		}
+	}
 }

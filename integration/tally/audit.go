@@ -251,7 +251,7 @@ func (t Tally) disks(f Facts, who offsets.Task, uid string, end int64, want Rows
 		}
 		whole = whole || d.Marker.End == end
 	}
-	if f.Clean && !whole && end > 0 {
-		r.add("I4 store %s of task %s: all workers stopped cleanly, but no disk has its rows up to %d", uid, who, end)
+	if f.Clean != nil && f.Clean(who) && !whole && end > 0 {
+		r.add("I4 store %s of task %s: its last owner stopped cleanly, but no disk has its rows up to %d", uid, who, end)
 	}
 }

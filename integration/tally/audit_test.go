@@ -63,6 +63,19 @@ func disk(f *Facts, dir, uid string, n int32) *Disk {
 
 func anyKey(r Rows) string { return slices.Sorted(maps.Keys(r.users()))[0] }
 
+// A task that was on its way between two lanes when all stopped need not be on a disk. Once the audit asked for it.
+func TestAuditOfATaskOnItsWay(t *testing.T) {
+	f := copied(audited.facts(1100))
+	f.Disks = slices.DeleteFunc(f.Disks, func(d Disk) bool { return d.Dir == "new" && d.Store.Task == (offsets.Task{Sub: 1}) })
+	if err := audited.Audit(f).Err(); err == nil || !strings.Contains(err.Error(), "I4 store groups of task 1-0: its last owner stopped cleanly") {
+		t.Errorf("closed by the stop: %v", err)
+	}
+	f.Clean = func(who offsets.Task) bool { return who != offsets.Task{Sub: 1} }
+	if err := audited.Audit(f).Err(); err != nil {
+		t.Errorf("taken away before: %v", err)
+	}
+}
+
 // The auditor is audited: right facts pass, and each planted mistake is reported under its invariant.
 func TestAuditFindsPlantedMistakes(t *testing.T) {
 	const n = 1100

@@ -18,9 +18,13 @@ type Facts struct {
 	Disks       []Disk            // what is in the workers' state directories
 	TopicIDs    map[string][16]byte
 	Checkpoints []Checkpoint // that are complete
-	// Clean: every worker that had tasks at the end has stopped cleanly.
-	Clean bool
+	// Clean says of a task that its last owner has closed it as it stopped cleanly, so that all of its rows are on that disk.
+	// Of one that the group had just taken away they need not be. nil: of none.
+	Clean func(offsets.Task) bool
 }
+
+// Every is for Clean where all stopped cleanly and no task was on its way between two lanes.
+func Every(offsets.Task) bool { return true }
 
 // Partition of a topic.
 type Partition struct {

@@ -144,7 +144,7 @@ func (p *past) keep(dir string, who offsets.Task) {
 // had everything for a while, worker "new" has stopped with it.
 func (t Tally) facts(n int) Facts {
 	p := &past{Tally: t, rows: map[Partition]Rows{}, epoch: map[offsets.Task]offsets.EpochID{}, f: Facts{
-		Positions: map[Partition]Position{}, History: map[Partition][]Position{}, Logs: map[Partition]Log{}, TopicIDs: map[string][16]byte{}, Clean: true,
+		Positions: map[Partition]Position{}, History: map[Partition][]Position{}, Logs: map[Partition]Log{}, TopicIDs: map[string][16]byte{}, Clean: Every,
 	}}
 	for i, topic := range t.topics() {
 		p.f.TopicIDs[topic] = [16]byte{byte(i + 1)}

@@ -78,6 +78,7 @@ func main() {
 }
 
 func run(t tally.Tally, before func(context.Context, *topology.Plan, []processor.Option) error, brokers []string, state, instance string, lanes int, commit, session, txn time.Duration, cache int64, leave bool, more ...processor.Option) error {
+	zerolog.TimeFieldFormat = time.RFC3339Nano // so that lines of several workers can be put in order
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	plan, err := t.Plan()
