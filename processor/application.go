@@ -182,8 +182,8 @@ func openApplication(ctx context.Context, cfg *config, plan *topology.Plan) (*ap
 		return nil, err
 	}
 	topic := offsets.Names{Application: plan.Application()}.Control()
-	life, err := controlEnd(ctx, cl, topic, true)
-	for ; err != nil; life, err = controlEnd(ctx, cl, topic, true) {
+	life, err := controlEnd(ctx, cfg, cl, topic, true)
+	for ; err != nil; life, err = controlEnd(ctx, cfg, cl, topic, true) {
 		if judge(err) != verdictRetry || pause(ctx, retryPause) != nil {
 			return nil, err
 		}

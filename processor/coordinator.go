@@ -61,7 +61,7 @@ func newCoordinator(ctx context.Context, cfg *config, app *application) (*coordi
 		return nil, fmt.Errorf("read control topic %s: %w", app.names.Control(), err)
 	}
 	defer cl.Close()
-	end, err := controlEnd(ctx, cl, app.names.Control(), false)
+	end, err := controlEnd(ctx, cfg, cl, app.names.Control(), false)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func TestClaimKilledAtEachStep(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
 			p := r.start("a", "")
-			r.printed(p, "task restored")
+			r.settled(p)
 			r.load(0, 500, false)
 			path := filepath.Join(t.TempDir(), "ours")
 			if _, err := r.admin().Stop(r.ctx, admin.StopOptions{Savepoint: &admin.SavepointOptions{ID: "ours", Path: path}}, nil); err != nil {

@@ -42,7 +42,7 @@ func TestControlTopicIsCompacted(t *testing.T) {
 	r := newRun(t, kafkatest.Shared(t), 1)
 	args := []string{"-interval", "20ms", "-retained", "2"}
 	a := r.start("a", "", args...)
-	r.printed(a, "task restored")
+	r.settled(a)
 	topic := offsets.Names{Application: r.tally.App}.Control()
 	// Segments are closed by the hour otherwise, and cleaned when half of them is new.
 	alter := func(name, value string) kadm.AlterConfig {

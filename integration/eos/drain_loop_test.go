@@ -5,6 +5,7 @@ import (
 	wire "encoding/binary"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,11 +48,17 @@ func TestDrainOfALoop(t *testing.T) {
 	for _, topic := range []string{"-in", "-passed", "-out"} {
 		c.CreateTopic(t, app+topic, 2, "retention.ms", "-1") // the times are of the past
 	}
-	dir, done := t.TempDir(), make(chan error, 2)
+	dir, done, has := t.TempDir(), make(chan error, 2), make(chan struct{}, 2)
 	for _, name := range []string{"a", "b"} {
+		var once sync.Once
+		events := &processor.Listener{TasksAssigned: func(i processor.AssignedInfo) {
+			if len(i.Partitions) > 0 {
+				once.Do(func() { has <- struct{}{} })
+			}
+		}}
 		go func() {
 			done <- processor.Run(ctx, plan, processor.Brokers(c.Addrs()...), processor.StateDir(filepath.Join(dir, name)), processor.InstanceID(name),
-				processor.Lanes(1), processor.CommitInterval(20*time.Millisecond))
+				processor.Lanes(1), processor.CommitInterval(20*time.Millisecond), processor.Events(events))
 		}()
 	}
 	for i := range starts {
@@ -89,6 +96,15 @@ func TestDrainOfALoop(t *testing.T) {
 	}
 	for seen() < starts && ctx.Err() == nil {
 		read()
+	}
+	for range 2 { // so that tasks move no more, see settled
+		select {
+		case <-has:
+		case err := <-done:
+			t.Fatal(err)
+		case <-ctx.Done():
+			t.Fatal("a worker has got no task")
+		}
 	}
 	t.Logf("%d of %d rounds are over", counts["k0"], starts)
 	adm, err := admin.New(app, kgo.SeedBrokers(c.Addrs()...))

@@ -24,8 +24,7 @@ func TestDrained(t *testing.T) {
 				kill = point + ":KILL"
 			}
 			a, b := r.start("a", kill, off...), r.start("b", "", off...)
-			r.printed(a, "task restored")
-			r.printed(b, "task restored")
+			r.settled(a, b)
 			r.load(0, 2000, false)
 			fed := r.feed(2000, 4000)
 			cl, restarted := r.admin(), false

@@ -5,6 +5,7 @@ package eos
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/weir-stream/weir/integration/kafkatest"
 	"github.com/weir-stream/weir/integration/tally"
+	"github.com/weir-stream/weir/processor/admin"
 )
 
 func TestMain(m *testing.M) { os.Exit(kafkatest.Main(m)) }
@@ -51,6 +53,7 @@ type run struct {
 	loading sync.Mutex // held while input is written, and while a broker is killed: see feed
 	mu      sync.Mutex
 	procs   []*proc
+	client  *admin.Client // see admin
 }
 
 func newRun(t *testing.T, c *kafkatest.Cluster, replication int16) *run {
@@ -277,6 +280,43 @@ func (r *run) printedAfter(p *proc, lines int, texts ...string) {
 		}
 		p.cond.Wait()
 	}
+}
+
+// settled waits until each lane of the workers has got tasks: then none moves any more, of the group's own accord. A cut
+// under way when the coordinator's task moves is declined.
+func (r *run) settled(procs ...*proc) {
+	r.t.Helper()
+	for _, p := range procs {
+		r.printed(p, `"message":"worker started"`)
+		for !assigned(p.since(0)) {
+			if p.over() || !r.pass(10*time.Millisecond) {
+				r.t.Fatalf("a lane of %s has got no task", p.name)
+			}
+		}
+	}
+}
+
+// assigned says whether each lane of a worker has ever got something to do.
+func assigned(log []string) bool {
+	lanes, has := -1, map[int]bool{}
+	for _, text := range log {
+		var line struct {
+			Message    string
+			Lanes      int
+			Lane       int
+			Partitions map[string][]int32
+		}
+		if json.Unmarshal([]byte(text), &line) != nil {
+			continue
+		}
+		switch {
+		case line.Message == "worker started":
+			lanes = line.Lanes
+		case line.Message == "assigned" && len(line.Partitions) > 0:
+			has[line.Lane] = true
+		}
+	}
+	return len(has) == lanes
 }
 
 // killed waits until the process has died of its failpoint.

@@ -19,13 +19,11 @@ func TestRescale(t *testing.T) {
 	r.tally.Keys, r.tally.Groups = 1000, 50
 	short := []string{"-transaction", "2s"}
 	p := r.start("a", "", short...)
-	r.printed(p, "task restored")
 	var ends map[tally.Partition]int64
 	for i, n := range []int{7, 2} {
 		from := i * all * 2 / 5
 		fed := r.feed(from, from+all*2/5)
-		for p.count("task restored") < int(r.tally.Partitions) && r.pass(10*time.Millisecond) {
-		}
+		r.settled(p)
 		path := filepath.Join(t.TempDir(), "savepoint")
 		s, err := r.admin().TriggerSavepoint(r.ctx, admin.SavepointOptions{Path: path}, nil)
 		if err != nil {

@@ -2,7 +2,6 @@ package eos
 
 import (
 	"encoding/json"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,29 +10,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/weir-stream/weir/changelog/snapshot"
 	"github.com/weir-stream/weir/integration/kafkatest"
 	"github.com/weir-stream/weir/integration/tally"
 )
 
-// inFlight is the checkpoint with the most records in flight, among those that there are, and
+// inFlight is the checkpoint with the most records in flight, among those that are complete, and
 // how many offsets those take; 0: there is none.
 func (r *run) inFlight() (manifest string, most int64) {
 	r.t.Helper()
-	b, err := snapshot.Open(r.ctx, filepath.Join(r.cuts, r.tally.App), snapshot.Options{})
-	if errors.Is(err, snapshot.ErrNotFound) {
-		return "", 0
-	}
+	state, err := r.admin().Checkpoints(r.ctx)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer b.Close()
-	found, err := b.Manifests(r.ctx)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, f := range found {
-		m, err := b.Load(r.ctx, f.Name, r.tally.App)
+	for _, k := range state.Kept {
+		if k.Path != "" {
+			continue // a savepoint
+		}
+		at := filepath.Join(r.cuts, r.tally.App, k.Manifest)
+		b, m, err := snapshot.FindManifest(r.ctx, at, snapshot.Options{})
+		if err == nil {
+			err = b.Close()
+		}
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -42,10 +42,21 @@ func (r *run) inFlight() (manifest string, most int64) {
 			n += part.To - part.From
 		}
 		if n > most {
-			manifest, most = filepath.Join(r.cuts, r.tally.App, f.Name), n
+			manifest, most = at, n
 		}
 	}
 	return manifest, most
+}
+
+// feedUntilInFlight loads records until a checkpoint has some in flight, and says how many it took.
+func (r *run) feedUntilInFlight() (manifest string, n int) {
+	r.t.Helper()
+	n = r.feedUntil(func() bool {
+		name, offsets := r.inFlight()
+		manifest = name
+		return offsets > 0
+	})
+	return manifest, n
 }
 
 // rewound is what a worker has logged of its rewind.
@@ -213,12 +224,7 @@ func TestRewindKilledAtEachStep(t *testing.T) {
 			short := []string{"-retained", "1000", "-transaction", "2s"}
 			a := r.start("a", "", short...)
 			r.printed(a, "restored")
-			var from string
-			n := r.feedUntil(func() bool {
-				name, offsets := r.inFlight()
-				from = name
-				return offsets > 0
-			})
+			from, n := r.feedUntilInFlight()
 			r.load(n, n+all, false)
 			anew := append([]string{"-from", from, "-stop-workers"}, short...)
 			r.killed(r.start("b", name, anew...))
@@ -242,7 +248,7 @@ func TestRewindKilledAtEachStep(t *testing.T) {
 func TestZombieOfAnOldTimeline(t *testing.T) {
 	const all = 10_000
 	r := newRun(t, kafkatest.Shared(t), 1)
-	r.patience(2 * time.Minute)
+	r.patience(3 * time.Minute)
 	a := r.start("a", "end:60:STOP", "-retained", "1000", "-transaction", "60s")
 	n := r.feedUntil(func() bool { return a.said("failpoint") })
 	from, offsets := r.inFlight()
@@ -258,6 +264,40 @@ func TestZombieOfAnOldTimeline(t *testing.T) {
 	}
 	r.load(n, n+all, true)
 	r.checkRewound(n+all, tally.Outputs{}, ends)
+	r.stop(b)
+	r.tally.Timeline = report.Timeline
+	r.audit(true)
+}
+
+// A transaction is open in the control topic, as that of a coordinator that was stopped amid an epoch, longer than most
+// are: the rewind says whose it is, and waits until the brokers end it.
+func TestRewindBehindAnOpenTransaction(t *testing.T) {
+	const all = 1_000
+	r := newRun(t, kafkatest.Shared(t), 1)
+	r.patience(3 * time.Minute)
+	a := r.start("a", "", "-retained", "1000", "-transaction", "2s")
+	r.printed(a, "restored")
+	from, n := r.feedUntilInFlight()
+	r.load(n, n+all, false)
+	r.stop(a)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Addrs()...), kgo.TransactionalID(r.tally.App+"-stopped"), kgo.TransactionTimeout(15*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(r.ctx, &kgo.Record{Topic: r.names().Control(), Key: []byte("not"), Value: []byte("read")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	b := r.start("b", "", "-retained", "1000", "-transaction", "2s", "-from", from)
+	report, ends := r.rewound(b)
+	if !b.said(`a transaction of ` + r.tally.App + `-stopped is open in it since offset`) {
+		t.Errorf("it did not say what it waits for:\n%s", b.tail())
+	}
+	r.load(n+all, n+2*all, true)
+	r.checkRewound(n+2*all, tally.Outputs{}, ends)
 	r.stop(b)
 	r.tally.Timeline = report.Timeline
 	r.audit(true)

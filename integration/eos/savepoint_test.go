@@ -19,12 +19,15 @@ import (
 // admin is a client that looks at the application from outside.
 func (r *run) admin() *admin.Client {
 	r.t.Helper()
-	cl, err := admin.New(r.tally.App, kgo.SeedBrokers(r.cluster.Addrs()...))
-	if err != nil {
-		r.t.Fatal(err)
+	if r.client == nil {
+		cl, err := admin.New(r.tally.App, kgo.SeedBrokers(r.cluster.Addrs()...))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.t.Cleanup(cl.Close)
+		r.client = cl
 	}
-	r.t.Cleanup(cl.Close)
-	return cl
+	return r.client
 }
 
 // ended waits until a worker has ended by itself, as after a stop.
@@ -47,8 +50,7 @@ func TestSavepointWhileRecordsFlow(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
 			a, b := r.start("a", ""), r.start("b", "")
-			r.printed(a, "task restored")
-			r.printed(b, "task restored")
+			r.settled(a, b)
 			fed := r.feed(0, records)
 			cl := r.admin()
 			at, copied := filepath.Join(t.TempDir(), "here"), filepath.Join(t.TempDir(), "there")
@@ -88,7 +90,7 @@ func TestKilledWhileASavepointIsTaken(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
 			off := []string{"-interval", "-1s"}
 			p := r.start("a", point+":KILL", off...)
-			r.printed(p, "task restored")
+			r.settled(p)
 			r.load(0, 100, false)
 			cl := r.admin()
 			o := admin.SavepointOptions{ID: "first", Path: filepath.Join(t.TempDir(), "first")}
@@ -110,6 +112,7 @@ func TestKilledWhileASavepointIsTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("the first is %s %s", s.State, s.Reason)
+			r.settled(p)
 			second := filepath.Join(t.TempDir(), "second")
 			if _, err := cl.TriggerSavepoint(r.ctx, admin.SavepointOptions{ID: "second", Path: second}, nil); err != nil {
 				t.Fatal(err)
@@ -150,8 +153,7 @@ func (r *run) feedMore(from int, reached func() bool) (n int) {
 func TestStopWithSavepoint(t *testing.T) {
 	r := newRun(t, kafkatest.Shared(t), 1)
 	a, b := r.start("a", ""), r.start("b", "")
-	r.printed(a, "task restored")
-	r.printed(b, "task restored")
+	r.settled(a, b)
 	fed := r.feed(0, records)
 	at := filepath.Join(t.TempDir(), "last")
 	stopped, err := r.admin().Stop(r.ctx, admin.StopOptions{Savepoint: &admin.SavepointOptions{Path: at}}, nil)
@@ -162,6 +164,7 @@ func TestStopWithSavepoint(t *testing.T) {
 	r.ended(b)
 	r.doneIs(at)
 	a = r.start("a", "")
+	r.settled(a)
 	fed()
 	r.load(records, records, true)
 	r.check(records)
@@ -202,7 +205,7 @@ func TestKilledWhileStopping(t *testing.T) {
 			r := newRun(t, kafkatest.Shared(t), 1)
 			off := []string{"-interval", "-1s"}
 			a := r.start("a", point+":KILL", off...)
-			r.printed(a, "task restored")
+			r.settled(a)
 			cl, o := r.admin(), admin.StopOptions{Savepoint: &admin.SavepointOptions{Path: filepath.Join(t.TempDir(), "s")}}
 			asked := make(chan error, 1)
 			go func() {
