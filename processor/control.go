@@ -42,14 +42,11 @@ func readControl(ctx context.Context, cfg *config, application string, mayBeAbse
 	return state, nil
 }
 
-// undecidedLimit is longer than transactions are open mostly. After it the brokers are asked about the one that is.
-const undecidedLimit = 5 * time.Second
-
 // controlEnd is the end of the topic when nothing is open in it: who reads up to there has
 // seen every decision that was made before. It waits for transactions that the brokers will end.
 func controlEnd(ctx context.Context, cfg *config, cl *kgo.Client, topic string, mayBeAbsent bool) (int64, error) {
 	adm := kadm.NewClient(cl)
-	u := undecided{cfg: cfg, adm: adm, topic: topic, hanging: -1}
+	u := undecided{cfg: cfg, adm: adm, topic: topic, unknown: -1}
 	for since := time.Now(); ; {
 		ends, err := adm.ListEndOffsets(ctx, topic)
 		if err != nil {
@@ -88,75 +85,6 @@ func controlEnd(ctx context.Context, cfg *config, cl *kgo.Client, topic string, 
 			return 0, fmt.Errorf("control topic %s: %w", topic, err)
 		}
 	}
-}
-
-// undecided is what a reader of a topic with one partition knows of the transaction that it waits for.
-type undecided struct {
-	cfg     *config
-	adm     *kadm.Client
-	topic   string
-	told    bool
-	hanging int64 // no broker knew the one that begins there; -1: none
-}
-
-// look tells once of a transaction that the brokers will end, which may take as long as its timeout, and is an error if it is
-// one that stays open for ever.
-func (u *undecided) look(ctx context.Context, offset int64) error {
-	id, known, err := u.holder(ctx, offset)
-	switch {
-	case err != nil && judge(err) != verdictFatal: // asked again
-	case err != nil:
-		return fmt.Errorf("control topic %s: whose transaction is open at offset %d: %w", u.topic, offset, err)
-	case known && id != "" && !u.told:
-		u.told = true
-		u.cfg.listener.warn("read control topic "+u.topic, fmt.Errorf("a transaction of %s is open in it since offset %d: waiting until it ends, or the brokers end it", id, offset))
-	case !known && u.hanging == offset: // a second time: it did not end between two answers
-		return &Error{What: fmt.Sprintf("a transaction that no broker knows is open in control topic %s since offset %d", u.topic, offset), Where: "control topic", Err: ErrTopic,
-			Fix: "find it with kafka-transactions.sh find-hanging, abort it, and start again"}
-	case !known:
-		u.hanging = offset
-	}
-	return nil
-}
-
-// holder is the transactional id whose transaction begins at an offset. known is false if there is such a transaction,
-// and no broker will end it. Nothing begins there: "", true.
-func (u *undecided) holder(ctx context.Context, offset int64) (id string, known bool, err error) {
-	var topics kadm.TopicsSet
-	topics.Add(u.topic, 0)
-	producers, err := u.adm.DescribeProducers(ctx, topics)
-	if err != nil {
-		return "", false, err
-	}
-	var ids []int64
-	producers.EachPartition(func(p kadm.DescribedProducersPartition) {
-		err = errors.Join(err, p.Err)
-		for _, who := range p.ActiveProducers {
-			if who.CurrentTxnStartOffset == offset {
-				ids = append(ids, who.ProducerID)
-			}
-		}
-	})
-	if err != nil || len(ids) == 0 {
-		return "", true, err
-	}
-	listed, err := u.adm.ListTransactions(ctx, ids, nil)
-	if err != nil || len(listed) == 0 {
-		return "", false, err
-	}
-	described, err := u.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
-	if err != nil {
-		return "", false, err
-	}
-	for id, t := range described {
-		if t.Err != nil {
-			return "", false, t.Err
-		}
-		if t.Topics.Lookup(u.topic, 0) {
-			return id, true, nil
-		}
-	}
-	return "", false, nil
 }
 
 // overtaken stops a lane that reads of a newer timeline. It would find out at its next epoch, but

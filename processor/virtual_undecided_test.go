@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -55,23 +56,62 @@ func TestVirtualTransactionOfAStoppedCoordinator(t *testing.T) {
 	})
 }
 
+// forgotten has brokers know of no transaction, until it is over.
+func (v *virtualTally) forgotten(over func() bool) {
+	v.c.ControlKey(kmsg.ListTransactions.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		v.c.KeepControl()
+		return req.ResponseKind(), nil, !over()
+	})
+}
+
 // One that the brokers know nothing of any more stays open for ever: that is refused, and nothing is changed.
 func TestVirtualHangingTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualTally(t)
 		from := v.ran(300)
 		v.undecided(time.Hour / 6)
-		v.c.ControlKey(kmsg.ListTransactions.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			v.c.KeepControl()
-			return req.ResponseKind(), nil, true // they have forgotten
-		})
+		v.forgotten(func() bool { return false })
 		began := time.Now()
 		_, err := v.rewind(processor.RewindOptions{From: from})
 		if !errors.Is(err, processor.ErrTopic) || !strings.Contains(err.Error(), "find-hanging") {
 			t.Errorf("%v", err)
 		}
-		if took := time.Since(began); took > time.Minute {
+		if took := time.Since(began); took < 45*time.Second || took > 2*time.Minute {
 			t.Errorf("that took %s", took)
+		}
+	})
+}
+
+// The broker that knows of it is gone for two minutes: the others cannot say that it hangs.
+func TestVirtualTransactionOfALostBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtualTally(t)
+		from := v.ran(300)
+		back := time.Now().Add(2 * time.Minute)
+		over := func() bool { return time.Now().After(back) }
+		v.undecided(3 * time.Minute)
+		v.forgotten(over)
+		const state = "__transaction_state"
+		v.c.ControlKey(kmsg.Metadata.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			v.c.KeepControl()
+			req := kreq.(*kmsg.MetadataRequest)
+			if over() || len(req.Topics) != 1 || req.Topics[0].Topic == nil || *req.Topics[0].Topic != state {
+				return nil, nil, false
+			}
+			resp := req.ResponseKind().(*kmsg.MetadataResponse)
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic, topic.IsInternal = kmsg.StringPtr(state), true
+			p := kmsg.NewMetadataResponseTopicPartition()
+			p.ErrorCode, p.Leader = kerr.LeaderNotAvailable.Code, -1
+			topic.Partitions = append(topic.Partitions, p)
+			resp.Topics = append(resp.Topics, topic)
+			return resp, nil, true
+		})
+		began := time.Now()
+		_, err := v.rewind(processor.RewindOptions{From: from})
+		v.must(err)
+		if took := time.Since(began); took < 3*time.Minute {
+			t.Errorf("rewound after %s, with a transaction open", took)
 		}
 	})
 }
