@@ -149,7 +149,7 @@ func RebalanceTimeout(d time.Duration) Option {
 func HeartbeatInterval(d time.Duration) Option { return set(func(c *config) { c.heartbeat = d }) }
 
 // TransactionTimeout is how long the brokers keep the open transaction of a worker that
-// vanished; readers of its outputs wait that long unless a successor ends it before.
+// vanished; readers of its outputs, and a rewind, wait that long unless a successor ends it before.
 // Default: 10 s.
 func TransactionTimeout(d time.Duration) Option {
 	return set(func(c *config) { c.transactionTimeout = d })

@@ -12,7 +12,8 @@ import (
 const (
 	// undecidedLimit is longer than transactions are open mostly. After it the brokers are asked about the one that is.
 	undecidedLimit = 5 * time.Second
-	// unknownLimit is how long no broker has known it when it is refused: longer than what knows takes to move to another broker.
+	// unknownLimit is how long no broker has known it when it is refused: longer than a transaction coordinator takes to move to
+	// another broker.
 	unknownLimit = 45 * time.Second
 	// transactionState is the topic in which brokers keep what they know of transactions.
 	transactionState = "__transaction_state"
@@ -24,7 +25,7 @@ type undecided struct {
 	adm     *kadm.Client
 	topic   string
 	told    bool
-	unknown int64     // no broker knows the one that begins there; -1: none
+	unknown int64     // no broker knows the one that begins there, and all have answered; -1: none
 	since   time.Time // of unknown
 }
 
@@ -33,7 +34,8 @@ type undecided struct {
 func (u *undecided) look(ctx context.Context, offset int64) error {
 	id, known, err := u.holder(ctx, offset)
 	switch {
-	case err != nil && judge(err) != verdictFatal: // asked again
+	case err != nil && judge(err) != verdictFatal: // asked again: who did not answer may know it
+		u.unknown = -1
 	case err != nil:
 		return fmt.Errorf("control topic %s: whose transaction is open at offset %d: %w", u.topic, offset, err)
 	case known:

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -47,7 +48,7 @@ func TestVirtualTransactionOfAStoppedCoordinator(t *testing.T) {
 			t.Errorf("nobody was told why it takes so long:\n%s", v.log)
 		}
 		v.Timeline = report.Timeline
-		v.start("a")
+		v.start("a", v.seldom())
 		v.must(v.Load(v.ctx, v.brokers, records, records+100, true))
 		out, err := v.AwaitRewound(v.ctx, v.brokers, records+100, tally.Outputs{}, endsOf(report))
 		v.must(err)
@@ -71,13 +72,26 @@ func TestVirtualHangingTransaction(t *testing.T) {
 		from := v.ran(300)
 		v.undecided(time.Hour / 6)
 		v.forgotten(func() bool { return false })
-		began := time.Now()
+		control := offsets.Names{Application: v.App}.Control()
+		end := func() int64 {
+			ends, err := kadm.NewClient(v.adm).ListEndOffsets(v.ctx, control)
+			v.must(err)
+			at, ok := ends.Lookup(control, 0)
+			if !ok || at.Err != nil || at.Offset == 0 {
+				t.Fatalf("end of %s: %+v", control, at)
+			}
+			return at.Offset
+		}
+		before, began := end(), time.Now()
 		_, err := v.rewind(processor.RewindOptions{From: from})
 		if !errors.Is(err, processor.ErrTopic) || !strings.Contains(err.Error(), "find-hanging") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(began); took < 45*time.Second || took > 2*time.Minute {
 			t.Errorf("that took %s", took)
+		}
+		if after := end(); after != before {
+			t.Errorf("the control topic ended at %d, and ends at %d", before, after)
 		}
 	})
 }
